@@ -1,0 +1,36 @@
+.PHONY: help demo test check golden bench-start bench-moves setup setup-test
+
+RUNS := nftables python3-nftables python3-venv iproute2 util-linux
+TESTS := $(RUNS) nginx-light nsd bind9-dnsutils curl procps iputils-ping netsniff-ng etcd-server openssl
+BIN := .venv/bin
+
+help: ## say what each target does
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+demo: setup ## run the main job in a lab, in switch mode, then in hub mode (root)
+	@$(BIN)/vipnft lab demo --switch
+	@$(BIN)/vipnft lab demo --hub
+
+test: setup-test check ## every test, on the real kernel (root)
+	@$(BIN)/pytest tests/netns tests/contract -n 2 --dist loadgroup
+
+check: setup ## format, lint, types, unit tests: seconds, no root
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/pytest tests --ignore tests/netns -m 'not etcd'
+
+bench-start: setup ## how long commands take to start, as medians
+	@$(BIN)/python -m tests.bench.start
+
+bench-moves: setup-test ## what moving buckets costs; writes docs/moves.md (root)
+	@$(BIN)/python -m tests.bench.moves
+
+golden: setup ## write rulesets/ anew; read the diff
+	@$(BIN)/python -m tests.golden
+
+setup: ## install what is missing, and say what
+	@.ci/setup $(RUNS)
+
+setup-test:
+	@.ci/setup $(TESTS)

@@ -1,0 +1,34 @@
+"""Run inside the clients node: one HTTP request from each given address; prints who answered.
+
+python http_client.py SERVER N          N addresses from 10.64.0.1 on
+python http_client.py SERVER a,b,c      these addresses
+"""
+
+import asyncio
+import ipaddress
+import json
+import sys
+
+FIRST = ipaddress.IPv4Address("10.64.0.1")
+AT_ONCE = 100
+
+
+async def get(server: str, client: str, turn: asyncio.Semaphore) -> tuple[str, str]:
+    async with turn:
+        async with asyncio.timeout(30):
+            reader, writer = await asyncio.open_connection(server, 80, local_addr=(client, 0))
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            reply = await reader.read()
+            writer.close()
+        return client, reply.rsplit(b"\r\n\r\n", 1)[1].decode()
+
+
+async def main(server: str, clients: list[str]) -> dict[str, str]:
+    turn = asyncio.Semaphore(AT_ONCE)
+    return dict(await asyncio.gather(*(get(server, client, turn) for client in clients)))
+
+
+if __name__ == "__main__":
+    who = sys.argv[2]
+    several = [str(FIRST + n) for n in range(int(who))] if who.isdigit() else who.split(",")
+    print(json.dumps(asyncio.run(main(sys.argv[1], several))))

@@ -1,0 +1,54 @@
+"""Run inside a host: move the same buckets away and back, many times, as `apply` does it.
+
+    python rebalancer.py TIMES RANGE PAUSE
+
+PAUSE: seconds between two moves, so that the traffic has the processors. Prints one line of
+JSON: of each move the milliseconds that its transaction took, and the processor's in the kernel.
+"""
+
+import json
+import resource
+import sys
+import time
+
+from vipnft import elements, memory
+from vipnft.buckets import parse_ranges
+from vipnft.change import cells, current
+from vipnft.kernel import nft
+from vipnft.moving import Phase, State
+
+DRAINING, JOINING = Phase(State.DRAINING, 300), Phase(State.JOINING, 300)
+
+
+def main(times: int, chosen: str, pause: float) -> list[tuple[float, float]]:
+    applied = memory.load()
+    assert applied is not None
+    moving = frozenset(parse_ranges(chosen, applied.cluster.buckets))
+    have = cells(applied.cluster.buckets)
+    rest = current(applied)
+    mine = applied.owners[min(moving)] == applied.host
+    given, taken = (
+        tuple(phase if b in moving else rest[b] for b in range(len(rest)))
+        for phase in (DRAINING, JOINING)
+    )
+    first, second = (given, taken) if mine else (taken, given)
+    start = elements.change(have, first)
+    # The same two moves again and again: worked out once, so that the traffic has the CPUs.
+    there = elements.change([elements.cell(p) for p in first], second)
+    back = elements.change([elements.cell(p) for p in second], first)
+    measured = []
+    for turn in range(times):
+        commands = start if turn == 0 else (there, back)[(turn + 1) % 2]
+        began, kernel = time.perf_counter(), _in_kernel()
+        nft.apply(commands)
+        measured.append(((time.perf_counter() - began) * 1000, (_in_kernel() - kernel) * 1000))
+        time.sleep(pause)
+    return measured
+
+
+def _in_kernel() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_stime
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]))))

@@ -1,0 +1,330 @@
+"""What must hold while buckets move, as functions of a lab: tests run them small, and
+`make bench-moves` runs them whole and publishes their figures."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from tests.netns.support import HERE, LISTEN, VIP, apply, nginx, shell, until
+from vipnft import jhash
+from vipnft.buckets import ranges
+from vipnft.lab.lab import Lab
+from vipnft.model import Cluster
+from vipnft.moving import owners_of
+
+Figures = dict[str, Any]
+_PROBE = """
+nft add table inet probe
+nft add chain inet probe in '{ type filter hook input priority 0; }'
+nft add rule inet probe in ip daddr 192.0.2.100 udp dport 4097 counter
+"""
+_SENT = """
+nft add table netdev probe
+nft add chain netdev probe out '{ type filter hook egress device eth0 priority 0; }'
+nft add rule netdev probe out ip daddr 192.0.2.100 udp dport 4097 counter
+"""
+
+
+def client_in(bucket: int, cluster: Cluster, skip: int = 0) -> str:
+    """Return a client's address whose bucket is `bucket`, the one after `skip` others."""
+    found = (
+        str(address)
+        for n in range(1, 2**22 - 1)
+        if jhash.bucket(address := IPv4Address("10.64.0.0") + n, cluster.seed, cluster.buckets)
+        == bucket
+    )
+    for _ in range(skip):
+        next(found)
+    return next(found)
+
+
+def trafgen_file(clients: list[str], where: Path) -> Path:
+    """Write a trafgen configuration: one small UDP packet from each client to the VIP, in turn."""
+    file = where / "trafgen.cfg"
+    macs = bytes.fromhex(LISTEN.replace(":", "") + "020000010000" + "0800")
+    frames = (macs + _datagram(IPv4Address(client), IPv4Address(VIP)) for client in clients)
+    file.write_text("\n".join(f"{{ {','.join(map(str, frame))} }}" for frame in frames))
+    return file
+
+
+def _datagram(source: IPv4Address, target: IPv4Address) -> bytes:
+    """Return four bytes of UDP, without its checksum, to port 4097."""
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 32, 1, 0, 64, 17, 0, source.packed, target.packed)
+    total = sum(struct.unpack("!10H", head))
+    total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    return (
+        head[:10]
+        + struct.pack("!H", total)
+        + head[12:]
+        + struct.pack("!4H4s", 4096, 4097, 12, 0, b"abcd")
+    )
+
+
+def sent(lab: Lab) -> int:
+    """Return how many of these packets have left the router."""
+    return _counted(lab, "router", "list chain netdev probe out")
+
+
+def _counted(lab: Lab, node: str, listing: str) -> int:
+    return int(shell(lab, node, f"nft {listing} | sed -n 's/.*packets \\([0-9]*\\).*/\\1/p'"))
+
+
+def backlog_drops() -> int:
+    """Return frames that this machine's CPUs dropped before any rule saw them."""
+    lines = Path("/proc/net/softnet_stat").read_text().splitlines()
+    return sum(int(line.split()[1], 16) for line in lines)
+
+
+def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float) -> Figures:
+    """Hosts exchange 64 of 256 buckets `times` times each while the others' traffic flows.
+
+    The other buckets of the hosts that are in the lab, that is: the file may name more hosts.
+    """
+    owners = owners_of(lab.cluster)
+    moving = [b for b in range(256) if owners[b] == "web1"][:64]
+    quiet = [b for b in range(256) if b not in moving and owners[b] in lab.hosts]
+    clients = [client_in(b, lab.cluster) for b in quiet]
+    file = trafgen_file(clients, where)
+    for host in lab.hosts:
+        shell(lab, host, _PROBE)
+    shell(lab, "router", _SENT)
+    rebalancer = [sys.executable, str(HERE / "rebalancer.py"), str(times), ranges(moving)]
+    drops = backlog_drops()
+    flow = lab.popen(
+        "router",
+        ["setsid", "trafgen", "-i", str(file), "-o", "eth0", "-q"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until(lambda: sent(lab) > 1000, what="the traffic")
+    began, first = time.monotonic(), sent(lab)
+    movers = [
+        lab.popen(host, [*rebalancer, str(pause)], stdout=subprocess.PIPE) for host in lab.hosts
+    ]
+    both = [pair for mover in movers for pair in json.loads(mover.communicate()[0])]
+    milliseconds, kernel = zip(*both, strict=True)
+    rate = (sent(lab) - first) / (time.monotonic() - began)
+    assert flow.poll() is None, "the traffic ended before the moves"
+    os.killpg(flow.pid, signal.SIGKILL)  # it forked: one process a CPU
+    flow.wait()
+    settled = _settled(lab)
+    total = sent(lab)
+    taken = sum(settled)
+    return {
+        "packets": total,
+        "packets per second": round(rate),
+        "rebalances": len(milliseconds),
+        "taken": taken,
+        "lost or twice": total - taken,
+        "backlog drops": backlog_drops() - drops,
+        "median ms": statistics.median(milliseconds),
+        "kernel ms": statistics.fmean(kernel),
+        "seen": _seen(lab, quiet),
+    }
+
+
+def rebalances(lab: Lab, host: str, *, times: int) -> Figures:
+    """One host gives 64 buckets away and takes them back, with nothing else going on."""
+    owners = owners_of(lab.cluster)
+    moving = ranges([b for b in range(256) if owners[b] == host][:64])
+    words = [sys.executable, str(HERE / "rebalancer.py"), str(times), moving, "0"]
+    found = json.loads(lab.run(host, words, check=True).stdout)
+    milliseconds, kernel = zip(*found, strict=True)
+    return {
+        "times": times,
+        "median ms": statistics.median(milliseconds),
+        "p99 ms": statistics.quantiles(milliseconds, n=100)[98],
+        "kernel ms": statistics.fmean(kernel),
+    }
+
+
+def _settled(lab: Lab) -> list[int]:
+    """Return how many packets each host's stack was given, once that no longer grows."""
+
+    def counts() -> list[int]:
+        return [_counted(lab, host, "list chain inet probe in") for host in lab.hosts]
+
+    last = counts()
+    while (now := counts()) != last:
+        last = now
+    return last
+
+
+def _seen(lab: Lab, quiet: list[int]) -> int:
+    """Return how many packets of quiet buckets were counted by their owners at ingress."""
+    owners = owners_of(lab.cluster)
+    total = 0
+    for host in lab.hosts:
+        report = json.loads(shell(lab, host, "vipnft status --json || true"))
+        total += sum(report["bucket_packets"][b] for b in quiet if owners[b] == host)
+    return total
+
+
+def rebalance(lab: Lab, text: str, *, fresh: str = "") -> None:
+    """Bring all hosts to a new file without a moment of two owners: first everybody gives,
+    then everybody takes. This is what docs/operating.md tells an operator to do."""
+    lab.config.write_text(text)
+    old = [h for h in lab.hosts if h != fresh and _applied(lab, h)]
+    for host in old:
+        plan = json.loads(shell(lab, host, "vipnft plan --json"))
+        for pair in plan["pairs"]:
+            if pair["from"] == host:
+                chosen = ranges(pair["buckets"])
+                shell(lab, host, f"vipnft release {chosen} --to {pair['to']}")
+    for host in [*old, *([fresh] if fresh else [])]:
+        apply(lab, host, lab.mode)
+
+
+def _applied(lab: Lab, host: str) -> bool:
+    return lab.run(host, ["sh", "-c", "ls /run/vipnft/*.json"]).returncode == 0
+
+
+def with_weights(text: str, weights: dict[str, int]) -> str:
+    """Return a cluster file with other weights."""
+    lines, name = [], ""
+    for line in text.splitlines():
+        if line.startswith("name = "):
+            name = json.loads(line.split(" = ")[1])
+        if not line.startswith("weight = "):
+            lines.append(line)
+        if line.startswith("name = ") and name in weights:
+            lines.append(f"weight = {weights[name]}")
+    return "\n".join(lines) + "\n"
+
+
+def busy_connections(lab: Lab, where: Path, *, count: int, kilobytes: int) -> Figures:
+    """Slow downloads from nginx go on while hosts go 4, 3, 4, 5 and weights change."""
+    draw = random.Random(7)
+    content = draw.randbytes(kilobytes * 1000)
+    everyone = {f"web{n}": 1 for n in range(1, 6)}
+    start = with_weights(lab.config.read_text(), {**everyone, "web5": 0})
+    lab.config.write_text(start)
+    with ExitStack() as stack:
+        for host in lab.hosts:
+            stack.enter_context(nginx(lab, host, where, content=content))
+        for host in lab.hosts[:4]:
+            apply(lab, host, lab.mode)
+        arguments = [sys.executable, str(HERE / "download_client.py"), VIP, str(count)]
+        pipe = subprocess.PIPE
+        client = lab.popen("clients", arguments, stdin=pipe, stdout=pipe)
+        assert client.stdout
+        assert client.stdout.readline() == "open\n", "not all connections came to be"
+        moves = [
+            with_weights(start, {**everyone, "web5": 0, "web4": 0}),  # 4 -> 3
+            with_weights(start, {**everyone, "web5": 0}),  # -> 4
+            with_weights(start, everyone),  # -> 5
+            with_weights(start, {**everyone, "web1": 3, "web2": 2}),
+        ]
+        for number, text in enumerate(moves):
+            rebalance(lab, text, fresh="web5" if number == 2 else "")
+            fresh = fresh_connections(lab)
+            assert fresh["elsewhere"] == 0, f"new connections at the former owner: {fresh}"
+        found: Figures = json.loads(client.communicate("go\n")[0])
+    digest = hashlib.sha256(content).hexdigest()
+    whole = [c for c, said in found.items() if said == digest]
+    return {"connections": count, "whole": len(whole), "broken": count - len(whole), "moves": 4}
+
+
+def fresh_connections(lab: Lab, count: int = 200) -> Figures:
+    """New connections right now: how many are not at the owner that the file names."""
+    owners, cluster = owners_of(lab.cluster), lab.cluster
+    clients = [str(IPv4Address("10.65.0.1") + n) for n in range(count)]
+    words = [sys.executable, str(HERE / "http_client.py"), VIP, ",".join(clients)]
+    said = json.loads(lab.run("clients", words, check=True, timeout=120).stdout)
+    expected = {
+        c: owners[jhash.bucket(IPv4Address(c), cluster.seed, cluster.buckets)] for c in clients
+    }
+    return {"count": count, "elsewhere": sum(said[c] != expected[c] for c in clients)}
+
+
+def takeover(lab: Lab, where: Path, *, count: int) -> Figures:
+    """A host dies with open connections that talk; the others take over."""
+    for host in lab.hosts:
+        apply(lab, host, lab.mode)
+    dead = "web2"
+    owners, cluster = owners_of(cluster=lab.cluster), lab.cluster
+    clients = []
+    for n in range(1, 2**20):
+        address = IPv4Address("10.64.0.0") + n
+        if owners[jhash.bucket(address, cluster.seed, cluster.buckets)] == dead:
+            clients.append(str(address))
+        if len(clients) == count:
+            break
+    with ExitStack() as stack:
+        for host in lab.hosts:
+            stack.enter_context(nginx(lab, host, where))
+        arguments = [sys.executable, str(HERE / "talking_client.py"), VIP, ",".join(clients)]
+        client = lab.popen("clients", arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert client.stdout
+        assert client.stdin
+        assert client.stdout.readline() == "open\n"
+        shell(lab, "segment", f"ip link set {dead} down")
+        living = [h for h in lab.hosts if h != dead]
+        words = ["vipnft", "apply", f"--{lab.mode}", "--takeover", dead]
+        began = time.monotonic()
+        for process in [lab.popen(h, words, stdout=subprocess.DEVNULL) for h in living]:
+            assert process.wait() == 0
+        done = time.monotonic()
+        found = json.loads(client.communicate("go\n")[0])
+    reset = [c for c in found.values() if c["reset"]]
+    waits = sorted(c["served"] - done for c in found.values() if c["served"] is not None)
+    return {
+        "connections": count,
+        "reset": len(reset),
+        "served again": len(waits),
+        "takeover seconds": done - began,
+        "median seconds": statistics.median(waits),
+        "worst seconds": waits[-1],
+    }
+
+
+def interrupted(lab: Lab, *, points: int, seed: int = 1) -> Figures:
+    """kill -9 an apply at random points: the kernel holds the old or the new state."""
+    draw = random.Random(seed)
+    host = "web1"
+    apply(lab, host, lab.mode)
+    text = lab.config.read_text()
+    files = [with_weights(text, {"web1": 1}), with_weights(text, {"web1": 3})]
+    states = []
+    for file in files:
+        lab.config.write_text(file)
+        shell(lab, host, f"vipnft apply --{lab.mode} --drain 1h")
+        states.append(_verdicts(lab, host))
+    assert states[0] != states[1]
+    began = time.monotonic()
+    shell(lab, host, f"vipnft apply --{lab.mode}")
+    usual = max(time.monotonic() - began, 0.1)
+    old = new = 0
+    for turn in range(points):
+        lab.config.write_text(files[turn % 2])
+        process = lab.popen(
+            host, ["vipnft", "apply", f"--{lab.mode}", "--drain", "1h"], stdout=subprocess.DEVNULL
+        )
+        time.sleep(draw.uniform(0, usual * 1.2))
+        process.kill()
+        process.wait()
+        found = _verdicts(lab, host)
+        assert found in states, "neither the old nor the new state"
+        old, new = old + (found == states[1 - turn % 2]), new + (found == states[turn % 2])
+        shell(lab, host, f"vipnft apply --{lab.mode} --drain 1h")
+        assert _verdicts(lab, host) == states[turn % 2], "the next apply did not heal it"
+        assert lab.run(host, ["vipnft", "status"]).returncode == 0
+    return {"points": points, "old": old, "new": new}
+
+
+def _verdicts(lab: Lab, host: str) -> list[int]:
+    """Return the buckets this host takes."""
+    text = shell(lab, host, "nft -j list map netdev vipnft buckets")
+    (found,) = [i["map"]["elem"] for i in json.loads(text)["nftables"] if "map" in i]
+    return sorted(e["elem"]["val"] for e, v in found if v.get("jump", {}).get("target") == "take")

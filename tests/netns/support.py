@@ -1,0 +1,149 @@
+"""What the tests on the real kernel share."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vipnft.lab.lab import Lab
+from vipnft.model import Mode
+
+HERE = Path(__file__).parent
+LISTEN = "02:bf:c0:00:02:64"
+VIP = "192.0.2.100"
+
+
+def until(condition: Callable[[], object], *, seconds: float = 20, what: str = "") -> None:
+    """Wait for a condition; fail loudly, far beyond the usual time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"still waiting for {what or condition}"
+        time.sleep(0.02)
+
+
+def apply(lab: Lab, host: str, mode: Mode) -> None:
+    lab.run(host, ["vipnft", "apply", f"--{mode}"], check=True)
+
+
+def apply_all(lab: Lab) -> None:
+    for host in lab.hosts:
+        apply(lab, host, lab.mode)
+
+
+def shell(lab: Lab, node: str, script: str) -> str:
+    return lab.run(node, ["sh", "-c", script], check=True).stdout
+
+
+# Everything that `apply` could have changed, less counters and remaining lifetimes.
+SNAPSHOT = r"""
+ip -d link; ip addr | grep -v valid_lft; ip route show table all; ip -6 route show table all
+ip rule; ip -6 rule; bridge fdb; ip maddr; nft -s list ruleset
+sysctl -a 2>/dev/null | grep -E '^net\.(ipv4|ipv6|netfilter|bridge)' |
+    grep -vE 'nf_conntrack_count|fib_multipath_hash_seed|tcp_fastopen_key|stable_secret'
+ls /run/vipnft 2>/dev/null | grep -v lock || true
+"""
+
+
+def snapshot(lab: Lab, host: str) -> list[str]:
+    return shell(lab, host, SNAPSHOT).splitlines()
+
+
+def plug_in(lab: Lab, host: str, interface: str, port: str) -> None:
+    """Make a new veth pair between a host and the segment; the kernel picks index and MAC."""
+    there, segment = _network(lab, host), _network(lab, "segment")
+    pair = ["ip", "link", "add", interface, "type", "veth", "peer", port, "netns", segment]
+    subprocess.run(["nsenter", f"--net={there}", *pair], check=True)
+    learning = "on" if lab.mode is Mode.SWITCH else "off"
+    shell(
+        lab,
+        "segment",
+        f"ip link set {port} master br0; bridge link set dev {port} learning {learning};"
+        f"ip link set {port} up",
+    )
+    shell(lab, host, f"ip link set {interface} up")
+
+
+def _network(lab: Lab, node: str) -> str:
+    """Return the path of a node's network namespace, as seen from outside."""
+    words = lab.command(node, ["true"])
+    return next(w for w in words if w.startswith("--net=")).removeprefix("--net=")
+
+
+@contextmanager
+def nginx(
+    lab: Lab, host: str, where: Path, *, size: int = 0, content: bytes = b""
+) -> Iterator[None]:
+    """Serve the host's name at / with a real nginx, on port 80, and at /big `content` or `size`
+    zeros."""
+    home = where / f"nginx-{host}"
+    (home / "www").mkdir(parents=True)
+    (home / "www/index.html").write_text(host)
+    (home / "www/big").write_bytes(content or bytes(size))
+    (home / "nginx.conf").write_text(
+        f"""
+        daemon off; user root; worker_processes 1; pid {home}/pid; error_log {home}/error.log;
+        events {{ worker_connections 4096; }}
+        http {{
+            access_log {home}/access.log;
+            client_body_temp_path {home}/body; proxy_temp_path {home}/proxy;
+            fastcgi_temp_path {home}/fcgi; uwsgi_temp_path {home}/uwsgi;
+            scgi_temp_path {home}/scgi;
+            keepalive_requests 100000; send_timeout 600s;
+            server {{ listen 80 backlog=4096 sndbuf=16k; root {home}/www; }}
+        }}
+        """
+    )
+    with _server(lab, host, ["nginx", "-c", f"{home}/nginx.conf"], "80/tcp"):
+        yield
+
+
+@contextmanager
+def nsd(lab: Lab, host: str, where: Path) -> Iterator[None]:
+    """Answer name.test TXT with the host's name with a real NSD, on port 53."""
+    home = where / f"nsd-{host}"
+    home.mkdir()
+    (home / "zone").write_text(
+        f"$ORIGIN test.\n@ 60 SOA ns.test. me.test. 1 60 60 60 60\n@ 60 NS ns.test.\n"
+        f'ns 60 A {VIP}\nname 60 TXT "{host}"\n'
+    )
+    (home / "nsd.conf").write_text(
+        f"""
+server:
+  ip-address: {VIP}
+  ip-transparent: yes
+  username: ""
+  chroot: ""
+  database: ""
+  pidfile: {home}/pid
+  xfrdfile: {home}/xfrd
+  zonelistfile: {home}/zonelist
+  zonesdir: {home}
+  xfrdir: {home}
+  logfile: {home}/log
+  rrl-ratelimit: 0
+remote-control:
+  control-enable: no
+zone:
+  name: test
+  zonefile: {home}/zone
+"""
+    )
+    with _server(lab, host, ["nsd", "-d", "-c", f"{home}/nsd.conf"], "53/udp"):
+        yield
+
+
+@contextmanager
+def _server(lab: Lab, host: str, command: list[str], port: str) -> Iterator[None]:
+    number, protocol = port.split("/")
+    flag = {"tcp": "-ltnH", "udp": "-lunH"}[protocol]
+    server = lab.popen(host, command, stderr=subprocess.DEVNULL)
+    try:
+        until(
+            lambda: lab.run(host, ["ss", flag, f"sport = :{number}"]).stdout,
+            what=f"{command[0]} on {host}",
+        )
+        yield
+    finally:
+        server.kill()
+        server.wait()

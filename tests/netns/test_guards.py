@@ -1,0 +1,140 @@
+"""What stands guard where something else goes wrong first: each guard by itself, on real frames."""
+
+import socket
+import struct
+from ipaddress import IPv4Address
+
+from tests.netns.conftest import LabUp
+from tests.netns.support import LISTEN, VIP, apply_all, shell
+from tests.netns.test_answers import which
+from vipnft.lab.frames import ARP_REPLY, ARP_REQUEST, ETH_IPV4, ETH_IPV6
+from vipnft.lab.lab import Lab
+from vipnft.lab.plan import host_mac
+from vipnft.lab.wire import Wire
+from vipnft.model import Mode
+
+ROUTER = "02:00:00:01:00:00"
+
+
+def raw(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def send(lab: Lab, node: str, *frames: bytes) -> None:
+    with lab.socket(node, socket.AF_PACKET, socket.SOCK_RAW, 0) as port:
+        for frame in frames:
+            port.sendto(frame, ("eth0", int.from_bytes(frame[12:14], "big")))
+
+
+def whohas(asker: str, tag: bytes = b"") -> bytes:
+    arp = struct.pack(
+        "!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1,
+        raw(ROUTER), IPv4Address(asker).packed, b"", IPv4Address(VIP).packed,
+    )  # fmt: skip
+    return b"\xff" * 6 + raw(ROUTER) + tag + b"\x08\x06" + arp
+
+
+def test_a_frame_with_the_listen_mac_as_its_source_does_not_leave(lab_up: LabUp) -> None:
+    """Whoever makes it on this host: the egress guard gives it the host's own."""
+    lab = lab_up(hosts=2)
+    apply_all(lab)
+    with Wire(lab, "segment", "web1", keep=True) as wire:
+        send(lab, "web1", raw(ROUTER) + raw(LISTEN) + b"\x08\x06" + whohas("192.0.2.1")[14:])
+        wire.until(lambda t: any(a.asker == "192.0.2.1" for a in t.arp_requests))
+    (frame,) = (f for f in wire.frames if f.arp and f.arp.target == VIP)
+    assert frame.src_mac == host_mac(1)
+    assert LISTEN not in wire.tally.sources
+
+
+def test_a_send_mac_is_on_arp_too(lab_up: LabUp) -> None:
+    lab = lab_up(hosts=1)
+    text = lab.config.read_text()
+    lab.config.write_text(text.replace('"web1"', '"web1"\nsend_mac = "02:01:00:00:00:01"'))
+    apply_all(lab)
+    with Wire(lab, "segment", "web1", keep=True) as wire:
+        query = struct.pack(
+            "!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, raw(host_mac(1)), IPv4Address(VIP).packed,
+            b"", IPv4Address("192.0.2.254").packed,
+        )  # fmt: skip
+        send(lab, "web1", b"\xff" * 6 + raw(host_mac(1)) + b"\x08\x06" + query)
+        wire.until(lambda t: any(a.asker == VIP for a in t.arp_requests))
+    sent = {f.src_mac for f in wire.frames if f.arp and f.arp.sender == VIP}
+    assert sent == {"02:01:00:00:00:01"}
+
+
+def test_no_answer_in_a_vlan_that_the_interface_is_not_in(lab_up: LabUp) -> None:
+    """VLAN 7 is somebody else's; VLAN 0 is a priority tag on our own."""
+    lab = lab_up(hosts=2)
+    apply_all(lab)
+    with Wire(lab, "router", keep=True) as wire:
+        send(
+            lab,
+            "router",
+            whohas("192.0.3.7", b"\x81\x00\x00\x07"),
+            whohas("192.0.3.8", b"\x81\x00\x00\x00"),
+            whohas("192.0.3.9"),
+        )
+        wire.until(lambda t: any(a.asker == "192.0.3.9" for a in t.arp_replies))
+        shell(lab, "router", "ping -c2 -i0.2 192.0.2.1")
+    replies = [f.arp.target for f in wire.frames if f.arp and f.arp.operation == ARP_REPLY]
+    assert "192.0.3.7" not in replies
+    others = [f for f in wire.frames if f.src_mac in {host_mac(1), host_mac(2)} and f.arp is None]
+    assert {f.ethertype for f in others} <= {ETH_IPV4, ETH_IPV6}, "a tagged frame came from a host"
+
+
+def test_frames_to_the_own_mac_are_by_bucket_too(lab_up: LabUp) -> None:
+    """A router with an old entry for the VIP: taken if the bucket is ours, dropped if not."""
+    lab = lab_up(hosts=2)
+    apply_all(lab)
+    clients = [f"10.64.9.{n}" for n in range(1, 9)]
+    expected = which(lab, clients)
+    assert set(expected.values()) == {"web1", "web2"}
+    shell(lab, "router", f"ip neigh replace {VIP} lladdr {host_mac(1)} dev eth0 nud permanent")
+    for client in clients:
+        said = lab.run("clients", ["ping", "-c1", "-W1", "-I", client, VIP])
+        assert (said.returncode == 0) == (expected[client] == "web1")
+
+
+def test_a_flushed_host_does_not_ask_from_the_vip(lab_up: LabUp) -> None:
+    """Its query would teach the router its own MAC, and it would draw all clients to it."""
+    lab = lab_up(hosts=2)
+    apply_all(lab)
+    with Wire(lab, "router", keep=True) as wire:
+        shell(lab, "web1", "nft flush ruleset; ip neigh flush dev eth0")
+        lab.run("web1", ["ping", "-c1", "-W1", "-I", VIP, "192.0.2.254"])
+        wire.until(lambda t: any(a.target == "192.0.2.254" for a in t.arp_requests))
+    asked = [f.arp for f in wire.frames if f.arp and f.arp.operation == ARP_REQUEST]
+    assert not [a for a in asked if a.sender == VIP]
+
+
+def test_a_hub_host_that_forwards_again_makes_no_storm(lab_up: LabUp) -> None:
+    """Setting ip_forward, as container programs do, sets it on every interface."""
+    lab = lab_up(hosts=4, mode=Mode.HUB)
+    apply_all(lab)
+    for host in lab.hosts:
+        shell(lab, host, "sysctl -qw net.ipv4.ip_forward=1")
+    shell(lab, "router", "ping -c1 192.0.2.2")
+    with Wire(lab, "segment", "router", keep=True) as wire:
+        shell(lab, "router", "ping -c1 -W1 -t 8 192.0.2.2")
+        shell(lab, "router", "ping -c3 -i0.2 192.0.2.3")
+    assert len([f for f in wire.frames if f.dst == "192.0.2.2"]) <= 2
+
+
+def test_a_vip_that_leaves_a_hub_host_is_never_there_without_rules(lab_up: LabUp) -> None:
+    """Two hub hosts, one of which drops and regains a second VIP under fast pings."""
+    lab = lab_up(hosts=2, mode=Mode.HUB)
+    small = lab.config.read_text()
+    large = small.replace('["192.0.2.100"]', '["192.0.2.100", "192.0.2.101"]')
+    lab.config.write_text(large)
+    apply_all(lab)
+    other = next(
+        c for c, h in which(lab, [f"10.64.9.{n}" for n in range(1, 20)]).items() if h == "web2"
+    )
+    ping = lab.popen("clients", ["ping", "-i0.001", "-q", "-I", other, "192.0.2.101"], stdout=-1)
+    for text in (small, large) * 4:
+        lab.config.write_text(text)
+        shell(lab, "web1", "vipnft apply --hub")
+    ping.send_signal(2)
+    said = ping.communicate()[0]
+    assert " 0 received" not in said
+    assert "duplicates" not in said, said

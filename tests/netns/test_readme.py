@@ -1,0 +1,74 @@
+"""The README is true: its session is run, its outputs compared, its file read."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.netns.conftest import LabUp
+from vipnft import config
+from vipnft.moving import owners_of
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+FILE = next(body for language, body in BLOCKS if language == "toml")
+CHANGING = re.compile(r"\d[\d,]* (packets|bytes)|\d+ min \d+ s")
+
+
+def sessions(prompt: str) -> list[tuple[str, str]]:
+    """Return (command, output) of every line behind a prompt in the README's sessions."""
+    found: list[tuple[str, str]] = []
+    for language, body in BLOCKS:
+        for line in body.splitlines(keepends=True) if language == "console" else []:
+            if line.startswith(f"{prompt} "):
+                found.append((line[2:].strip(), ""))
+            elif found and line[:2] not in {"$ ", "# "}:
+                found[-1] = (found[-1][0], found[-1][1] + line)
+    return found
+
+
+def test_the_session_is_real(lab_up: LabUp) -> None:
+    lab = lab_up(hosts=4)
+    lab.config.write_text(FILE)
+    session = sessions("#")
+    assert len(session) > 5
+    for command, shown in session:
+        said = lab.run("web1", ["sh", "-c", command], check=True).stdout
+        if shown:  # what prints nothing in the README prints what this machine is
+            assert CHANGING.sub("N", said) == CHANGING.sub("N", shown), command
+
+
+def test_the_two_commands_come_first() -> None:
+    """The demo is run by .ci/run, and the tests by themselves."""
+    assert [command for command, _ in sessions("$")] == ["sudo make demo", "sudo make test"]
+    ci = (ROOT / ".ci/run").read_text()
+    assert "make test" in ci
+    assert "make demo" in ci
+
+
+def test_the_commands_table_is_true(lab_up: LabUp) -> None:
+    """Every line of it, in its order: what is released is taken back."""
+    lab = lab_up(hosts=2)
+    table = re.findall(r"^\| `vipnft ([^`]*)` \|", README, re.MULTILINE)
+    assert len(table) == 10
+    mine = owners_of(lab.cluster).index("web1")
+    for words in (w for w in table if not w.startswith("lab")):
+        command = words.replace("ADDRESS...", "192.0.2.1").replace("HOST", "web2")
+        command = command.replace("RANGE", str(mine))
+        said = lab.run("web1", ["vipnft", *command.split()])
+        after_down = "down" in table[: table.index(words)]
+        assert said.returncode == (3 if words == "status" and after_down else 0), said.stderr
+
+
+def test_every_key_of_the_file_is_in_the_tables() -> None:
+    keys = set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
+    assert keys == {
+        "name", "seed", "vips", "interface", "buckets", "listen_mac", "weight", "send_mac",
+    }  # fmt: skip
+    assert config.parse(FILE, "README").buckets == 256
+
+
+@pytest.mark.parametrize("name", re.findall(r"\]\(([^):]+)\)", README))
+def test_every_link_leads_somewhere(name: str) -> None:
+    assert (ROOT / name).exists()

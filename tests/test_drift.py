@@ -1,0 +1,139 @@
+"""What differs from what was applied is found and named."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from vipnft.drift import Facts, drift, skeleton_drift, wanted_sysctls
+from vipnft.elements import Cell, cell
+from vipnft.model import Applied, Cluster, Host, Mode
+from vipnft.moving import FOREIGN, OWNED, Phase, State
+
+LISTEN, OWN = "02:bf:c0:00:02:64", "02:00:00:00:00:01"
+CLUSTER = Cluster(
+    name="dns",
+    seed=1,
+    vips=(IPv4Address("192.0.2.100"),),
+    listen_mac=LISTEN,
+    hosts=(Host(name="web1", interface="eth0"),),
+)
+TEXT = "table netdev vipnft {\n\tchain vip4 {\n\t\tjhash seed 0x1\n\t\tdrop\n\t}\n}\n"
+
+
+def applied(mode: Mode) -> Applied:
+    owners = ("web1",) * 256
+    return Applied(cluster=CLUSTER, host="web1", mode=mode, owners=owners, index=7, mac=OWN)
+
+
+def sound(mode: Mode) -> Facts:
+    return Facts(
+        index=7,
+        mac=OWN if mode is Mode.SWITCH else LISTEN,
+        usable=True,
+        enslaved=False,
+        listens=mode is Mode.SWITCH,
+        holders={"192.0.2.100": ("lo",)},
+        sysctls={key: values[0] for key, values in wanted_sysctls("eth0", mode).items()},
+        tables={"netdev": TEXT},
+        cells=[cell(OWNED)] * 256,
+    )
+
+
+SHARE = (OWNED,) * 256
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_sound_host_has_no_drift(mode: Mode) -> None:
+    assert drift(applied(mode), {"netdev": TEXT}, sound(mode), SHARE) == ()
+
+
+ARP_IGNORE = "net/ipv4/conf/eth0/arp_ignore"
+CASES = [
+    ("switch", {"index": None, "mac": None, "usable": False}, "interface eth0 is gone"),
+    ("switch", {"index": 8}, "made anew"),
+    ("switch", {"usable": False}, "no carrier"),
+    ("switch", {"enslaved": True}, "a port of a bridge"),
+    ("switch", {"mac": LISTEN}, "eth0 itself has the listen MAC"),
+    ("switch", {"listens": False}, "unicast filter does not have"),
+    ("hub", {"mac": OWN}, f"eth0's MAC is {OWN}, not the listen MAC"),
+    ("hub", {"holders": {"192.0.2.100": ()}}, "192.0.2.100 is gone from lo"),
+    ("switch", {"holders": {"192.0.2.100": ("lo", "eth1")}}, "192.0.2.100 is on eth1"),
+    ("switch", {"sysctls": {ARP_IGNORE: "0"}}, f"{ARP_IGNORE} is 0, not 1"),
+    ("switch", {"tables": {}}, "nft table netdev vipnft is gone"),
+    ("switch", {"tables": {"netdev": TEXT.replace("drop", "")}}, "- chain vip4: drop"),
+    ("switch", {"tables": {"netdev": TEXT.replace("0x1", "0x2")}}, "+ chain vip4: jhash seed 0x2"),
+]
+
+
+@pytest.mark.parametrize(("mode", "change", "named"), CASES)
+def test_each_difference_is_named(mode: str, change: dict[str, object], named: str) -> None:
+    found = replace(sound(Mode(mode)), **change)  # type: ignore[arg-type]
+    assert named in "\n".join(drift(applied(Mode(mode)), {"netdev": TEXT}, found, SHARE))
+
+
+def test_other_values_that_will_do_are_no_drift() -> None:
+    found = replace(sound(Mode.SWITCH), sysctls={ARP_IGNORE: "2"})
+    assert drift(applied(Mode.SWITCH), {"netdev": TEXT}, found, SHARE) == ()
+
+
+def test_a_long_difference_is_cut() -> None:
+    long = TEXT.replace("drop\n", "drop\n" + "accept\n" * 50)
+    found = replace(sound(Mode.SWITCH), tables={"netdev": long})
+    lines = drift(applied(Mode.SWITCH), {"netdev": TEXT}, found, SHARE)
+    assert len(lines) == 8
+    assert "44 lines more" in lines[-1]
+
+
+DRAINING, JOINING = Phase(State.DRAINING, 60), Phase(State.JOINING, 60)
+
+
+@pytest.mark.parametrize(
+    ("want", "have", "named"),
+    [
+        (OWNED, cell(FOREIGN), "bucket 3: foreign in the kernel, not owned"),
+        (FOREIGN, cell(OWNED), "bucket 3: owned in the kernel, not foreign"),
+        (DRAINING, cell(FOREIGN), "bucket 3: foreign in the kernel, not draining"),
+        (JOINING, cell(OWNED), "bucket 3: owned in the kernel, not joining"),
+        (OWNED, Cell(), "bucket 3: broken in the kernel, not owned"),
+        (OWNED, Cell("take", moving="draining"), "bucket 3: broken in the kernel"),
+        (FOREIGN, Cell("leave", moving="draining"), None),  # its drain has ended
+        (OWNED, Cell("take", moving="joining"), None),
+        (DRAINING, cell(Phase(State.DRAINING, 50)), None),
+        (Phase(State.DRAINING, 0.5), Cell("leave", moving="draining"), None),
+        (FOREIGN, cell(Phase(State.DRAINING, 0.5)), None),
+        (OWNED, cell(Phase(State.JOINING, 1.0)), None),
+    ],
+)
+def test_a_bucket_that_is_not_what_it_should_be(want: Phase, have: Cell, named: str | None) -> None:
+    share = (*SHARE[:3], want, *SHARE[4:])
+    found = replace(sound(Mode.SWITCH), cells=[*[cell(OWNED)] * 3, have, *[cell(OWNED)] * 252])
+    lines = drift(applied(Mode.SWITCH), {"netdev": TEXT}, found, share)
+    assert [named in line for line in lines] == [True] if named else lines == ()
+
+
+def test_elements_of_buckets_are_no_part_of_the_text() -> None:
+    """Several lines of elements, in a map that moves; the other sets' elements do count."""
+    listing = """table netdev vipnft {
+	set armed {
+		type mark
+		elements = { 0x00000000 }
+	}
+
+	map buckets {
+		type mark : verdict
+		elements = { 0x00000000 counter : jump take,
+				0x00000001 counter : drop }
+	}
+}
+"""
+    bare = listing.replace(
+        """		elements = { 0x00000000 counter : jump take,
+				0x00000001 counter : drop }
+""",
+        "",
+    )
+    assert skeleton_drift({"netdev": bare}, {"netdev": listing}) == ()
+    assert skeleton_drift(
+        {"netdev": bare}, {"netdev": listing.replace("= { 0x00000000 }", "= { 0x1 }")}
+    )

@@ -1,0 +1,143 @@
+"""Elements: from any state of the containers to any other, in one transaction."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vipnft import elements
+from vipnft.elements import Cell, cell
+from vipnft.expr import Commands
+from vipnft.moving import FOREIGN, OWNED, Phase, State
+
+PHASES = st.one_of(
+    st.sampled_from([OWNED, FOREIGN]),
+    st.builds(Phase, st.sampled_from([State.DRAINING, State.JOINING]), st.floats(0.01, 3600)),
+)
+CELLS = st.builds(
+    Cell,
+    st.sampled_from([None, "take", "leave", "drop"]),
+    st.one_of(st.none(), st.floats(0.1, 3600)),
+    st.sampled_from([None, "draining", "joining"]),
+    st.one_of(st.none(), st.floats(0.1, 3600)),
+)
+
+
+class Kernel:
+    """The four containers as nftables treats them; a wrong command is an error, as there."""
+
+    def __init__(self, cells: list[Cell]) -> None:
+        self.held: dict[str, dict[int, Any]] = {name: {} for _, name in elements.CONTAINERS}
+        for b, one in enumerate(cells):
+            for name, value in (
+                ("buckets", one.bucket),
+                ("leaving", one.leaving),
+                ("moving", one.moving),
+                ("joined", one.joined),
+            ):
+                if value is not None:
+                    self.held[name][b] = value
+
+    def run(self, commands: Commands) -> None:
+        for command in commands:
+            ((verb, body),) = command.items()
+            element = body["element"]
+            for one in element["elem"]:
+                key, value = self._parse(one)
+                container = self.held[element["name"]]
+                if verb == "delete":
+                    del container[key]
+                elif key not in container:
+                    container[key] = value
+                else:
+                    assert element["name"] in {"leaving", "joined"}, "EEXIST in a map"
+
+    @staticmethod
+    def _parse(one: Any) -> tuple[int, Any]:
+        if isinstance(one, list):
+            element, verdict = one
+            key = element["elem"]["val"] if isinstance(element, dict) else element
+            (kind,) = verdict
+            return key, verdict[kind]["target"] if verdict[kind] else kind
+        if isinstance(one, dict):
+            timeout = one["elem"]["timeout"]
+            assert isinstance(timeout, int), "JSON timeouts are whole seconds"
+            assert timeout >= 1
+            return one["elem"]["val"], timeout
+        return one, math.inf
+
+    def cells(self, size: int) -> list[Cell]:
+        h = self.held
+        return [
+            Cell(h["buckets"].get(b), h["leaving"].get(b), h["moving"].get(b), h["joined"].get(b))
+            for b in range(size)
+        ]
+
+
+@given(st.lists(st.tuples(CELLS, PHASES), min_size=1, max_size=12))
+def test_any_state_is_brought_to_any_phases(pairs: list[tuple[Cell, Phase]]) -> None:
+    have, want = [old for old, _ in pairs], [new for _, new in pairs]
+    kernel = Kernel(have)
+    kernel.run(elements.change(have, want))
+    for got, wanted in zip(kernel.cells(len(want)), want, strict=True):
+        assert got.phase is not None
+        assert got.phase.state is wanted.state
+        assert abs(got.phase.left - wanted.left) <= 1.5
+
+
+@given(st.lists(PHASES, min_size=1, max_size=12))
+def test_what_is_right_already_is_left_alone(want: list[Phase]) -> None:
+    assert elements.change([cell(phase) for phase in want], want) == []
+
+
+@given(st.lists(PHASES, min_size=1, max_size=12))
+def test_empty_containers_are_filled(want: list[Phase]) -> None:
+    kernel = Kernel([Cell()] * len(want))
+    kernel.run(elements.fill(want))
+    states = [one.phase.state if one.phase else None for one in kernel.cells(len(want))]
+    assert states == [phase.state for phase in want]
+
+
+def test_a_change_names_only_what_changes() -> None:
+    have = [cell(OWNED)] * 200 + [cell(FOREIGN)] * 56
+    want = [*[OWNED] * 199, Phase(State.DRAINING, 300), *[FOREIGN] * 56]
+    named = [
+        e for c in elements.change(have, want) for e in next(iter(c.values()))["element"]["elem"]
+    ]
+    assert len(named) == 4  # out of buckets, into it, into moving, into leaving
+
+
+@pytest.mark.parametrize(
+    ("one", "state"),
+    [
+        (Cell("take"), State.OWNED),
+        (Cell("drop"), State.FOREIGN),
+        (Cell("leave", leaving=9, moving="draining"), State.DRAINING),
+        (Cell("leave", moving="draining"), State.FOREIGN),  # the kernel ended it
+        (Cell("take", moving="joining", joined=9), State.JOINING),
+        (Cell("take", moving="joining"), State.OWNED),
+        (Cell("take", moving="draining"), None),
+        (Cell("leave", leaving=9), None),
+        (Cell(), None),
+    ],
+)
+def test_what_the_containers_mean(one: Cell, state: State | None) -> None:
+    assert (one.phase.state if one.phase else None) is state
+
+
+def test_what_libnftables_lists_is_read() -> None:
+    counted = {"elem": {"val": 0, "counter": {"packets": 7, "bytes": 99}}}
+    items: dict[str, Any] = {
+        "buckets": [[counted, {"jump": {"target": "leave"}}], [1, {"drop": None}]],
+        "leaving": [{"elem": {"val": 0, "timeout": 300, "expires": 298}}],
+        "moving": [[0, {"jump": {"target": "draining"}}]],
+        "joined": [1],
+    }
+    assert elements.read(items, 3) == [
+        Cell("leave", leaving=298, moving="draining"),
+        Cell("drop", joined=math.inf),
+        Cell(),
+    ]
+    assert elements.counters(items["buckets"]) == {0: (7, 99)}

@@ -1,0 +1,100 @@
+"""Pure core, thin edges: who may import what."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "vipnft"
+
+# Modules that hold no socket, clock, file, environment or log, and what of ours they import.
+PURE = {
+    "errors": set(),
+    "model": {"errors"},
+    "config": {"model", "errors"},
+    "jhash": set(),
+    "buckets": {"model", "errors"},
+    "expr": set(),
+    "tables": {"expr"},
+    "moving": {"model", "buckets"},
+    "elements": {"expr", "moving", "tables"},
+    "lease": set(),
+    "pact": {"model", "errors"},
+    "agreement": {"buckets", "errors", "pact"},
+    "ruleset": {"model", "expr", "elements", "moving", "tables"},
+    "drift": {"model", "buckets", "elements", "moving"},
+    "cli.show": {"model", "buckets", "moving"},
+}
+IMPURE_STDLIB = {
+    "asyncio", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib",
+    "random", "secrets", "select", "signal", "socket", "subprocess", "sys", "tempfile",
+    "threading", "time",
+}  # fmt: skip
+# The only modules that may import each third-party package.
+EDGES = {
+    "etcd3gw": {"store.gateway"},
+    "nftables": {"kernel.nft"},
+    "pydantic": {"config"},
+    "pyroute2": {"kernel.links", "kernel.wear", "lab.links"},
+    "rich": {"cli.hosts", "cli.picture"},
+    "requests": {"store.gateway"},
+    "sqlite3": {"store.sqlite"},
+    "typer": {"cli", "cli.hosts", "cli.lab", "cli.moves"},
+    "urllib3": {"store.gateway"},
+}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "vipnft":
+            names |= {f"vipnft.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+MODULES = {name_of(path): imported(path) for path in PACKAGE.rglob("*.py")}
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_imports_only_what_the_table_allows(module: str) -> None:
+    ours = {name for name in MODULES[module] if name.startswith("vipnft.")}
+    assert ours <= {f"vipnft.{name}" for name in PURE[module]}
+    assert not {name.split(".")[0] for name in MODULES[module]} & IMPURE_STDLIB
+
+
+@pytest.mark.parametrize("package", EDGES)
+def test_a_third_party_package_has_its_edges(package: str) -> None:
+    users = {
+        module
+        for module, names in MODULES.items()
+        if any(name.split(".")[0] == package for name in names)
+    }
+    assert users == EDGES[package]
+
+
+def test_only_the_command_line_prints_and_exits() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if name_of(path).split(".")[0] == "cli":
+            continue
+        calls = [
+            node.func.id
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        ]
+        assert not {"print", "exit", "quit"} & set(calls), path
+
+
+def test_no_module_is_past_400_lines() -> None:
+    long = {
+        p.name: n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 400
+    }
+    assert not long

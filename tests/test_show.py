@@ -1,0 +1,135 @@
+"""What `status` says, as text and as a picture; the picture is rich's business, not --help's."""
+
+import io
+import subprocess
+import sys
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from vipnft.cli import picture, show
+from vipnft.model import Applied, Cluster, Host, Mode
+from vipnft.moving import FOREIGN, OWNED, Phase, State
+
+CLUSTER = Cluster(
+    name="dns",
+    seed=1,
+    vips=(IPv4Address("192.0.2.100"),),
+    listen_mac="02:bf:c0:00:02:64",
+    hosts=tuple(Host(name=f"web{n}", interface="eth0") for n in (1, 2, 3)),
+    buckets=6,
+)
+APPLIED = Applied(
+    cluster=CLUSTER,
+    host="web1",
+    mode=Mode.SWITCH,
+    owners=("web1", "web1", "web2", "web2", "web3", "web1"),
+    index=2,
+    mac="02:00:00:00:00:01",
+    drains={1: {"web3": 9e9}, 2: {"web1": 9e9}, 5: {"web2": 9e9}},
+)
+PHASES = [
+    OWNED,
+    Phase(State.JOINING, 61),
+    Phase(State.DRAINING, 30),
+    FOREIGN,
+    FOREIGN,
+    Phase(State.JOINING, 10),
+]
+COUNTERS = {0: (1000, 50000), 1: (10, 500), 2: (0, 0), 3: (7, 300), 4: (0, 0), 5: (0, 0)}
+
+
+def facts(**more: Any) -> dict[str, Any]:
+    given = {"drift": (), "stale": "", "phases": PHASES, **more}
+    return show.report(
+        APPLIED,
+        COUNTERS,
+        given["phases"],
+        {2: 3, 1: 2},
+        given["drift"],
+        given["stale"],
+        APPLIED.mac,
+    )
+
+
+def test_the_text() -> None:
+    assert show.text(facts()) == (
+        "dns: host web1, switch mode on eth0\n"
+        "VIP         192.0.2.100\n"
+        "listen MAC  02:bf:c0:00:02:64\n"
+        "send MAC    02:00:00:00:00:01\n"
+        "buckets     3 of 6 (50.0%): 0-1,5\n"
+        "taken       1,010 packets, 50,500 bytes\n"
+        "left        7 packets to the other hosts\n"
+        "draining    2 to web2, 30 s left, 3 connections here\n"
+        "joining     5 from web2, 10 s left, 0 connections here\n"
+        "joining     1 from web3, 1 min 1 s left, 2 connections here\n"
+        "kernel      holds what was applied"
+    )
+
+
+def test_a_newcomer_has_one_line_for_all_that_it_joins() -> None:
+    phases = [Phase(State.JOINING, 299)] * 6
+    applied = {b: {f"web{b % 3 + 2}": 9e9} for b in range(6)}
+    report = show.report(
+        Applied(
+            cluster=CLUSTER,
+            host="web1",
+            mode=Mode.SWITCH,
+            owners=("web1",) * 6,
+            index=2,
+            mac="02:00:00:00:00:01",
+            drains=applied,
+        ),
+        {},
+        phases,
+        {},
+        (),
+        "",
+        "02:00:00:00:00:01",
+    )
+    (line,) = (line for line in show.text(report).splitlines() if line.startswith("joining"))
+    assert "0-5 from web2 or web3 or web4, 4 min 59 s left" in line
+
+
+def test_drift_and_notes_are_told() -> None:
+    text = show.text(facts(drift=("address gone",), stale="the file has changed"))
+    assert "note        the file has changed" in text
+    assert text.endswith("kernel      differs from what was applied:\n  address gone")
+
+
+def drawn(**options: Any) -> str:
+    console = Console(file=io.StringIO(), width=120, **options)
+    console.print(picture.draw(facts()))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_picture_has_a_cell_a_bucket_and_a_legend() -> None:
+    plain = drawn(color_system=None)
+    assert "\x1b" not in plain
+    assert "██▒▒▒▒████▒▒" in plain
+    assert "██ web1  50.0% of the buckets, 1,010 packets" in plain
+    assert "▒▒ on the move" in plain
+    coloured = drawn(color_system="truecolor", force_terminal=True)
+    assert coloured.count("\x1b[38;2;") >= 9
+
+
+def test_load_is_brightness_and_owner_is_colour() -> None:
+    steps = [picture.brightness(n, 1000) for n in (0, 1, 10, 100, 1000)]
+    assert steps == sorted(set(steps))
+    assert (steps[0], steps[-1]) == (0.25, 1.0)
+    assert picture.brightness(0, 0) == 0.25
+    assert len({picture.colour(hue, 1.0) for hue in range(64)}) == 64
+
+
+@pytest.mark.parametrize("words", [["--help"], ["which", "--help"]])
+def test_rich_is_not_imported_where_nothing_is_drawn(words: list[str]) -> None:
+    code = (
+        f"import sys; sys.argv=['vipnft',*{words}]\n"
+        "from vipnft.cli import show\n"
+        "assert 'rich.live' not in sys.modules and 'vipnft.cli.picture' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

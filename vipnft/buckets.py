@@ -1,0 +1,247 @@
+"""Who owns which bucket, what moves, and how people read it.
+
+Rule 1: a host's count is the floor or ceiling of its exact share, whatever a dict's order.
+Rule 2: with previous owners, no assignment within rule 1 moves fewer buckets.
+Rule 3: without, the result depends on names, weights and size: for hosts that never talk. It is
+        the least total of hashed scores within the quotas, found as a minimum-cost flow: each
+        bucket to its best host, then one at a time along the cheapest chain of hosts.
+Rule 4: no clock, file, socket, environment, log, nor hash(), which differs per process.
+
+Rule 3 measured, moves over the fewest possible when one of N equal hosts comes or goes (means):
+256 buckets 1.1 (N=4), 1.3 (8), 1.5 (12), 1.6 (16), 2.4 (24), 3 (32); 2048: 1.5 (32). The excess
+is 0.6 * sqrt(size) buckets, more below 16 a host: up to 0.7 * sqrt(size) hosts stay within 1.5.
+"""
+
+import re
+import struct
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import shake_128
+from heapq import heappop, heappush
+from itertools import pairwise
+from typing import NamedTuple
+
+from vipnft.errors import UsageError
+from vipnft.model import MAX_BUCKETS, Owners
+
+MAX_WEIGHT = 1000
+_NEAR = 8  # hosts considered per bucket at first; more cost time and change next to nothing
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+
+
+class Move(NamedTuple):
+    """One bucket that changes owner; `source` None: it had none."""
+
+    bucket: int
+    source: str | None
+    target: str
+
+
+def assign(
+    weights: Mapping[str, int], size: int, previous: Sequence[str | None] | None = None
+) -> Owners:
+    """Return the owner of each of `size` buckets (1 to 65536), by weight (0 to 1000 each).
+
+    Each host gets the floor or the ceiling of its exact share. With `previous` (one owner per
+    bucket; None or a host that is gone: must move) the fewest possible buckets change owner.
+    Without, the result depends on the arguments alone, not on the order of `weights`.
+    UsageError: no host with a weight, or weight, size or length of `previous` unfit.
+    """
+    _check(weights, size)
+    if previous is None:
+        return _split(weights, size)
+    _check_length(previous, size)
+    return _resplit(weights, previous)
+
+
+def moves(before: Sequence[str | None], after: Owners) -> tuple[Move, ...]:
+    """Return the buckets whose owner differs, by bucket; UsageError: lengths differ."""
+    _check_length(before, len(after))
+    every = (Move(bucket, before[bucket], owner) for bucket, owner in enumerate(after))
+    return tuple(move for move in every if move.source != move.target)
+
+
+def ranges(buckets: Iterable[int]) -> str:
+    """Return buckets as people read them: "0-3,7,9-12", or "none"."""
+    runs: list[list[int]] = []
+    for bucket in sorted(set(buckets)):
+        if runs and runs[-1][1] == bucket - 1:
+            runs[-1][1] = bucket
+        else:
+            runs.append([bucket, bucket])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs) or "none"
+
+
+def parse_ranges(text: str, size: int) -> tuple[int, ...]:
+    """Return the buckets below `size` that `ranges` wrote, ascending; UsageError: no such text."""
+    found: set[int] = set()
+    for item in () if text.strip() == "none" else text.split(","):
+        match = _RANGE.fullmatch(item.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if not first <= last < size:
+            raise UsageError(
+                f"buckets {text!r}: {item.strip()!r} is no bucket or rising range",
+                fix=f'write buckets from 0 to {size - 1} as "0-3,7", or "none"',
+            )
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))
+
+
+def _check(weights: Mapping[str, int], size: int) -> None:
+    if not 1 <= size <= MAX_BUCKETS:
+        raise UsageError(f"{size} buckets", fix=f"use 1 to {MAX_BUCKETS}")
+    for name, weight in weights.items():
+        if not 0 <= weight <= MAX_WEIGHT:
+            fix = f"give it a whole number from 0 (no buckets) to {MAX_WEIGHT}"
+            raise UsageError(f"host {name!r} has weight {weight}", fix=fix)
+    if not any(weights.values()):
+        fix = "add a host, or give one a weight above 0"
+        raise UsageError("no host has a weight above 0, so nobody can own a bucket", fix=fix)
+
+
+def _check_length(previous: Sequence[str | None], size: int) -> None:
+    if len(previous) != size:
+        fix = f"give {size} owners, or none to split afresh"
+        raise UsageError(f"previous owners of {len(previous)} buckets, not {size}", fix=fix)
+
+
+def _quotas(weights: Mapping[str, int], previous: Sequence[str | None]) -> dict[str, int]:
+    """Return each host's count, in order of names."""
+    total = sum(weights.values())
+    shares = {name: divmod(len(previous) * weights[name], total) for name in sorted(weights)}
+    quotas = {name: floor for name, (floor, _) in shares.items()}
+    held = Counter(previous)
+
+    # The ceilings save a move each at hosts that hold so many already; then by remainder, hash.
+    def claim(name: str) -> tuple[bool, int, bytes]:
+        floor, rest = shares[name]
+        return held[name] <= floor, -rest, shake_128(name.encode()).digest(8)
+
+    uneven = [name for name in quotas if shares[name][1]]
+    for name in sorted(uneven, key=claim)[: len(previous) - sum(quotas.values())]:
+        quotas[name] += 1
+    return quotas
+
+
+def _resplit(weights: Mapping[str, int], previous: Sequence[str | None]) -> Owners:
+    """Keep what the quotas let each host keep, and hand the rest to hosts with room by score."""
+    held: dict[str | None, list[int]] = {}
+    for bucket, name in enumerate(previous):
+        held.setdefault(name, []).append(bucket)
+    owners: dict[int, str] = {}
+    room: dict[str, int] = {}
+    scores: dict[str, tuple[int, ...]] = {}
+    for name, quota in _quotas(weights, previous).items():
+        kept = held.get(name, [])
+        if len(kept) != quota:
+            scores[name] = _scores(name, len(previous))
+            kept = sorted(kept, key=scores[name].__getitem__)[:quota]
+        if len(kept) < quota:
+            room[name] = quota - len(kept)
+        owners |= dict.fromkeys(kept, name)
+    for bucket in range(len(previous)):
+        if bucket not in owners:
+            ranked = ((scores[name][bucket], name) for name, free in room.items() if free)
+            owners[bucket] = min(ranked)[1]
+            room[owners[bucket]] -= 1
+    return tuple(owners[bucket] for bucket in range(len(previous)))
+
+
+def _split(weights: Mapping[str, int], size: int) -> Owners:
+    """Return the assignment of least total score within the quotas."""
+    quotas = {name: quota for name, quota in _quotas(weights, [None] * size).items() if quota}
+    names = list(quotas)
+    # Score and host in one number: sorting a bucket's numbers sorts its hosts by score. The boost
+    # by weight is a mere head start: a constant per host leaves the optimum where it is.
+    columns = []
+    for i, name in enumerate(names):
+        (boost,) = _lg([weights[name]])
+        columns.append(array("q", [(s - boost) * len(names) + i for s in _scores(name, size)]))
+    for near in (_NEAR, len(names)):  # all hosts: can't fail
+        choices = [
+            {value % len(names): value // len(names) for value in sorted(row)[:near]}
+            for row in zip(*columns, strict=True)
+        ]
+        flow = _Flow(choices, list(quotas.values()))
+        if flow.settle():
+            break
+    return tuple(names[i] for i in flow.owners)
+
+
+def _scores(name: str, size: int) -> tuple[int, ...]:
+    """Return the host's score of each bucket, from its name alone; low is good."""
+    return _lg(struct.unpack(f"<{size}I", shake_128(name.encode()).digest(4 * size)))
+
+
+def _lg(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Return about 2**23 * log2(number), up to a constant.
+
+    These are the bits of the nearest IEEE single, alike on all machines; libm's log() is not.
+    """
+    return struct.unpack(f"<{len(numbers)}I", struct.pack(f"<{len(numbers)}f", *numbers))
+
+
+class _Flow:
+    """Minimum-cost flow by successive cheapest paths, over hosts numbered from 0."""
+
+    def __init__(self, choices: list[dict[int, int]], quotas: list[int]) -> None:
+        self.choices = choices  # per bucket: host to score, best host first
+        self.owners = [next(iter(scores)) for scores in choices]
+        held = Counter(self.owners)
+        self.spare = [held[host] - quota for host, quota in enumerate(quotas)]
+        self.price = [0] * len(quotas)  # keeps the cost of every step at or above 0
+        # offers[i][j]: a heap of (what the total score gains, bucket) for shifting from i to j;
+        # an entry whose bucket i no longer owns is dropped when it surfaces.
+        self.offers: list[dict[int, list[tuple[int, int]]]] = [{} for _ in quotas]
+        for bucket in range(len(choices)):
+            self._offer(bucket)
+
+    def settle(self) -> bool:
+        """Shift buckets until every host has its quota; False if the choices don't allow it."""
+        while any(self.spare):
+            path = self._cheapest_path()
+            if not path:
+                return False
+            self.spare[path[0]] -= 1
+            self.spare[path[-1]] += 1
+            for host, to in pairwise(path):
+                bucket = self.offers[host][to][0][1]
+                self.owners[bucket] = to
+                self._offer(bucket)
+        return True
+
+    def _offer(self, bucket: int) -> None:
+        scores = self.choices[bucket]
+        owner = self.owners[bucket]
+        for to, score in scores.items():
+            if to != owner:
+                heappush(self.offers[owner].setdefault(to, []), (score - scores[owner], bucket))
+
+    def _cheapest_path(self) -> list[int]:
+        """Return hosts from one with too many to one with too few (Dijkstra), or nothing."""
+        best = {host: 0 for host, spare in enumerate(self.spare) if spare > 0}
+        queue = [(0, host) for host in best]
+        came_from: dict[int, int] = {}
+        done: dict[int, int] = {}
+        while queue:
+            cost, host = heappop(queue)
+            if host in done:
+                continue
+            done[host] = cost
+            if self.spare[host] < 0:
+                self.price = [p + done.get(other, cost) for other, p in enumerate(self.price)]
+                path = [host]
+                while path[-1] in came_from:
+                    path.append(came_from[path[-1]])
+                return path[::-1]
+            for to, heap in self.offers[host].items():
+                while heap and self.owners[heap[0][1]] != host:
+                    heappop(heap)
+                if heap and to not in done:
+                    total = cost + self.price[host] + heap[0][0] - self.price[to]
+                    if to not in best or total < best[to]:
+                        best[to] = total
+                        came_from[to] = host
+                        heappush(queue, (total, to))
+        return []

@@ -1,0 +1,189 @@
+# One run of `apply`, `release` or `take`: steps that remember how to undo themselves.
+# Rule 1: the record is written before the kernel is touched, with all that was and all that is
+#         to be, so that what a killed run left half done is found by the next one; what is over
+#         is forgotten last.
+# Rule 2: up is settings, rules, listen MAC, address, and only then the grant. An address that
+#         goes, goes before the rules that know it.
+# Rule 3: where only owners changed, only elements change: one transaction, no packet lost.
+"""Bring the kernel from what was applied to what is to be."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from vipnft import elements, memory, ruleset
+from vipnft.drift import Facts, link_drift, skeleton_drift, wanted_sysctls
+from vipnft.errors import KernelError, VipnftError
+from vipnft.expr import Commands
+from vipnft.kernel import clock, nft, sysctl
+from vipnft.kernel.links import Link, Links
+from vipnft.model import Applied, Mode
+from vipnft.moving import Phase, phases
+
+Undo = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command did: `swapped` if all rules were replaced, `moved` buckets' elements."""
+
+    changed: bool
+    swapped: bool = False
+    moved: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def whole(applied: Applied, mac: str, *, granted: bool) -> Commands:
+    """Return the transaction that loads all of what is applied, as it is by now."""
+    a = applied
+    now = current(applied)
+    return ruleset.whole(a.cluster, a.me, a.mode, mac, now, granted=granted)
+
+
+def current(applied: Applied) -> tuple[Phase, ...]:
+    """Return what this host is to do with each bucket by now."""
+    return phases(applied.owners, applied.drains, applied.host, clock.boottime())
+
+
+def cells(size: int) -> list[elements.Cell]:
+    """Return what the kernel holds of each bucket."""
+    found = {name: nft.elements(table, name) for table, name in elements.CONTAINERS}
+    return elements.read(found, size)
+
+
+class Change:
+    """A change from `before` (None: nothing is applied) to `now`."""
+
+    def __init__(self, links: Links, link: Link, before: Applied | None, now: Applied) -> None:
+        self._links, self._link, self._before, self._now = links, link, before, now
+        self._undo: list[Undo] = []
+        self._notes: list[str] = []
+        self._swapped, self._moved = False, 0
+
+    def run(self, expected: Mapping[str, str], found: Facts) -> Outcome:
+        """Do every step that `found` needs; undo them all if one fails."""
+        try:
+            self._remember()
+            self._settings(found)
+            self._leave()
+            if skeleton_drift(expected, found.tables):
+                # With nothing but the rules to change, they come granted: no gap.
+                ready = self._before is not None and not link_drift(self._now, found)
+                self._rules(granted=ready)
+            else:
+                self._elements()
+            self._listen(found)
+            self._come(found)
+            nft.apply(ruleset.grant())
+            memory.save(self._now)
+        except BaseException as error:
+            failures = attempt(reversed(self._undo))
+            if failures:  # the record stays: `down` needs it
+                raise KernelError(
+                    f"{error}; and undoing it failed: " + "; ".join(failures),
+                    fix="mend what it names, then run `vipnft down`",
+                ) from error
+            self._recall()
+            raise
+        return Outcome(
+            changed=True, swapped=self._swapped, moved=self._moved, notes=tuple(self._notes)
+        )
+
+    def _do(self, action: Undo, undo: Undo) -> None:
+        self._undo.append(undo)  # first: half an action is undone too
+        action()
+
+    def _remember(self) -> None:
+        """Write down what is about to be, and what of before `down` may still have to undo."""
+        before, now = self._before, self._now
+        if before:
+            now = replace(
+                now,
+                addresses=tuple(dict.fromkeys((*before.addresses, *now.addresses))),
+                filters=tuple(dict.fromkeys((*before.filters, *now.filters))),
+            )
+        memory.save(now)
+
+    def _recall(self) -> None:
+        if self._before:
+            memory.save(self._before)
+        else:
+            memory.forget()
+
+    def _settings(self, found: Facts) -> None:
+        for key, values in wanted_sysctls(self._link.name, self._now.mode).items():
+            value = found.sysctls[key]
+            if value is not None and value not in values:
+                self._do(partial(sysctl.write, key, values[0]), partial(sysctl.write, key, value))
+
+    def _rules(self, *, granted: bool) -> None:
+        mac, before = self._link.mac, self._before
+        self._swapped = before is not None
+        old = whole(before, mac, granted=True) if before else ruleset.nothing()
+        self._do(
+            partial(nft.apply, whole(self._now, mac, granted=granted)), partial(nft.apply, old)
+        )
+
+    def _elements(self) -> None:
+        want, have = current(self._now), cells(self._now.cluster.buckets)
+        commands = elements.change(have, want)
+        if not commands:
+            return
+        self._moved = sum(
+            old.phase is None or old.phase.state is not new.state
+            for old, new in zip(have, want, strict=True)
+        )
+        self._do(partial(nft.apply, commands), partial(_settle, self._before or self._now))
+
+    def _listen(self, found: Facts) -> None:
+        link, listen = self._link, self._now.cluster.listen_mac
+        if self._now.mode is Mode.HUB:
+            if found.mac != listen:
+                self._do(
+                    lambda: self._notes.extend(self._links.set_mac(link, listen)),
+                    lambda: self._links.set_mac(link, link.mac),
+                )
+            return
+        if not found.listens:
+            self._do(
+                partial(self._links.listen, link, listen),
+                partial(self._links.unlisten, link, listen),
+            )
+        for gone in self._before.filters if self._before else ():
+            if gone != listen:
+                self._do(
+                    partial(self._links.unlisten, link, gone),
+                    partial(self._links.listen, link, gone),
+                )
+
+    def _leave(self) -> None:
+        for gone in self._before.addresses if self._before else ():
+            if gone not in self._now.addresses:
+                self._do(
+                    partial(self._links.remove_address, gone),
+                    partial(self._links.add_address, gone),
+                )
+
+    def _come(self, found: Facts) -> None:
+        for vip in self._now.cluster.vips:
+            if "lo" not in found.holders[str(vip)]:
+                self._do(
+                    partial(self._links.add_address, str(vip)),
+                    partial(self._links.remove_address, str(vip)),
+                )
+
+
+def _settle(applied: Applied) -> None:
+    """Bring the elements to what `applied` says by now."""
+    nft.apply(elements.change(cells(applied.cluster.buckets), current(applied)))
+
+
+def attempt(steps: Iterable[Undo]) -> list[str]:
+    """Take every step, also after one that failed; return what failed."""
+    failures = []
+    for step in steps:
+        try:
+            step()
+        except VipnftError as error:
+            failures.append(str(error))
+    return failures

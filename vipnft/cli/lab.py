@@ -1,0 +1,103 @@
+"""The verbs of the lab: up, down, exec, demo."""
+
+import dataclasses
+import json
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vipnft.cli.hosts import pick_mode
+from vipnft.errors import VipnftError
+
+if TYPE_CHECKING:
+    from vipnft.lab.demo import DemoResult
+
+app = typer.Typer(
+    help="N hosts, a segment, a router and clients, in network namespaces.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Option(help="Of several labs at once, this one.")]
+Hosts = Annotated[int, typer.Option(help="How many hosts: web1, web2, ...")]
+Hub = Annotated[bool, typer.Option("--hub", help="The segment is a bridge that learns nothing.")]
+Switch = Annotated[bool, typer.Option("--switch", help="The segment is a bridge that learns.")]
+_BAR = 40
+
+
+@app.command()
+def up(hub: Hub = False, switch: Switch = False, hosts: Hosts = 4, name: Name = "lab") -> None:
+    """Bring a lab up; it stays until `lab down`, or until its one process is killed."""
+    from vipnft.lab.lab import Lab
+
+    lab = Lab.up(name, hosts, pick_mode(hub, switch))
+    print(
+        f"lab {name!r} is up (process {lab.pid}): {', '.join(lab.nodes)}\n"
+        f"try: vipnft lab exec{'' if name == 'lab' else f' --name {name}'} {lab.hosts[0]}"
+        f" -- vipnft apply --{lab.mode}"
+    )
+
+
+@app.command()
+def down(name: Name = "lab") -> None:
+    """Take a lab down, with every process in it."""
+    from vipnft.lab.lab import Lab
+
+    Lab.find(name).down()
+    print(f"lab {name!r} is gone")
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True})
+def execute(
+    node: Annotated[str, typer.Argument(help="web1, router, clients, segment, ...")],
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="What to run there.")],
+    name: Name = "lab",
+) -> None:
+    """Run a command in one of the lab's nodes; its exit code is this one's."""
+    from vipnft.lab.lab import Lab
+
+    line = Lab.find(name).command(node, command)
+    os.execvp(line[0], line)  # noqa: S606
+
+
+@app.command()
+def demo(
+    hub: Hub = False,
+    switch: Switch = False,
+    hosts: Hosts = 4,
+    clients: Annotated[int, typer.Option(help="How many clients, an address each.")] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Do the main job in a lab of its own: apply everywhere, connect, count on the wire."""
+    from vipnft.lab.demo import demo as run
+
+    result = run(pick_mode(hub, switch), hosts, clients, name=f"demo-{os.getpid()}")
+    print(json.dumps(dataclasses.asdict(result), indent=1) if as_json else _text(result))
+    if not result.flawless:
+        raise VipnftError("not every client was answered exactly once", fix="see the figures above")
+
+
+def _text(result: "DemoResult") -> str:
+    most = max(host.answers for host in result.hosts) or 1
+    lines = [
+        f"{result.mode} mode: {len(result.hosts)} hosts, one address,"
+        f" {result.clients} clients with an address each",
+        "",
+    ]
+    for host in result.hosts:
+        bar = "█" * round(_BAR * host.answers / most)
+        share = host.answers / result.clients
+        lines.append(f"  {host.name:<6} {bar:<{_BAR}} {host.answers:>5}  {share:.1%}")
+    macs = ", ".join(f"{mac} at {' '.join(p)}" for mac, p in sorted(result.learned.items()))
+    learned = "LEARNED" if result.listen_mac_learned else "never learned, so every host gets it"
+    lines += [
+        "",
+        f"  connections  {result.syns} asked for, {result.syn_acks} answers on the wire,"
+        f" {result.doubles} double, {result.unanswered} unanswered",
+        f"  ARP          {result.arp_requests} asked for, {result.arp_replies} answered",
+        f"  the switch   {macs or 'learned nothing: it is a hub'}",
+        f"  listen MAC   {result.listen_mac}: {learned}",
+        f"  time         lab {result.up_seconds:.1f} s, apply and services"
+        f" {result.ready_seconds:.1f} s, clients {result.clients_seconds:.1f} s",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,125 @@
+"""What `status` says: one report, as JSON or as text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vipnft.buckets import ranges
+from vipnft.model import Applied, Mode
+from vipnft.moving import Phase, State
+
+_MANY = 2  # former owners of what is joined; more of them share a line
+_RANGES = 50  # characters of a list of buckets that a line has room for
+Counters = Mapping[int, tuple[int, int]]
+
+
+def report(
+    applied: Applied,
+    counters: Counters,
+    phases: Sequence[Phase | None],
+    connections: Mapping[int, int],
+    drift: Sequence[str],
+    stale: str,
+    mac: str,
+) -> dict[str, Any]:
+    """Return the facts of this host, in plain values.
+
+    `mac` is the interface's own. Counters and phases are the kernel's, by bucket; `connections`
+    the live ones of each bucket.
+    """
+    owned = [b for b, owner in enumerate(applied.owners) if owner == applied.host]
+    switch = applied.mode is Mode.SWITCH
+    return {
+        "cluster": applied.cluster.name,
+        "host": applied.host,
+        "mode": applied.mode.value,
+        "interface": applied.me.interface,
+        "vips": [str(vip) for vip in applied.cluster.vips],
+        "listen_mac": applied.cluster.listen_mac,
+        "send_mac": (applied.me.send_mac or mac) if switch else applied.cluster.listen_mac,
+        "buckets": applied.cluster.buckets,
+        "owned": owned,
+        "share": len(owned) / applied.cluster.buckets,
+        "taken": _sum(counters, owned),
+        "left_to_others": _sum(counters, set(counters) - set(owned)),
+        "moving": _moving(applied, phases, connections),
+        "hosts": list(applied.cluster.weights),
+        "owners": list(applied.owners),
+        "bucket_packets": [counters.get(b, (0, 0))[0] for b in range(applied.cluster.buckets)],
+        "drift": list(drift),
+        "note": stale,
+    }
+
+
+def text(facts: Mapping[str, Any]) -> str:
+    """Return the report as a person reads it."""
+    taken, left = facts["taken"], facts["left_to_others"]
+    lines = [
+        f"{facts['cluster']}: host {facts['host']}, {facts['mode']} mode on {facts['interface']}",
+        f"VIP         {', '.join(facts['vips'])}",
+        f"listen MAC  {facts['listen_mac']}",
+        f"send MAC    {facts['send_mac']}",
+        f"buckets     {len(facts['owned'])} of {facts['buckets']} ({facts['share']:.1%}):"
+        f" {_short(ranges(facts['owned']))}",
+        f"taken       {taken['packets']:,} packets, {taken['bytes']:,} bytes",
+        f"left        {left['packets']:,} packets to the other hosts",
+    ]
+    for one in facts["moving"]:
+        preposition = "to" if one["state"] == "draining" else "from"
+        whom = " or ".join(one["with"])
+        lines.append(
+            f"{one['state']:<11} {_short(ranges(one['buckets']))} {preposition} {whom},"
+            f" {_time(one['seconds_left'])} left, {one['connections']} connections here"
+        )
+    if facts["note"]:
+        lines.append(f"note        {facts['note']}")
+    if facts["drift"]:
+        lines += ["kernel      differs from what was applied:"]
+        lines += [f"  {line}" for line in facts["drift"]]
+    else:
+        lines.append("kernel      holds what was applied")
+    return "\n".join(lines)
+
+
+def _moving(
+    applied: Applied, phases: Sequence[Phase | None], connections: Mapping[int, int]
+) -> list[dict[str, Any]]:
+    """Return what moves, grouped by state and by whom it concerns."""
+    groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for b, phase in enumerate(phases):
+        if phase is None or phase.left <= 0:
+            continue
+        drainers = tuple(sorted(set(applied.drains.get(b, {})) - {applied.host}))
+        whom = drainers if phase.state is State.JOINING else (applied.owners[b],)
+        groups.setdefault((phase.state.value, whom), []).append(b)
+    # A newcomer joins what anybody may have served: one line, not one a host.
+    joining = [key for key in groups if key[0] == State.JOINING.value]
+    if len(joining) > _MANY:
+        several = sorted(b for key in joining for b in groups.pop(key))
+        groups[State.JOINING.value, tuple(sorted({n for _, who in joining for n in who}))] = several
+    return [
+        {
+            "state": state,
+            "with": list(whom),
+            "buckets": several,
+            "seconds_left": round(max(p.left for b in several if (p := phases[b])), 1),
+            "connections": sum(connections.get(b, 0) for b in several),
+        }
+        for (state, whom), several in sorted(groups.items())
+    ]
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _short(several: str) -> str:
+    """Cut a long list at a comma; --json has it whole."""
+    if len(several) <= _RANGES:
+        return several
+    return several[:_RANGES].rpartition(",")[0] + ",..."
+
+
+def _sum(counters: Counters, buckets: Sequence[int] | set[int]) -> dict[str, int]:
+    several = [counters[b] for b in buckets if b in counters]
+    return {"packets": sum(p for p, _ in several), "bytes": sum(n for _, n in several)}

@@ -1,0 +1,177 @@
+# Does the kernel still hold what was applied?
+# Rule 1: contents are compared, never existence: a missing rule, a changed seed, a foreign
+#         MAC and an address gone all show.
+# Rule 2: both sides of an nft comparison were listed by the same kernel and libnftables.
+# Rule 3: no kernel here; `node` collects the facts.
+"""What was applied against what was found, as lines for a person."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from vipnft.buckets import ranges
+from vipnft.elements import CONTAINERS, Cell
+from vipnft.model import Applied, Mode
+from vipnft.moving import Phase, State
+
+_LINES = 6  # of one nft table's difference; enough to see what happened
+_WIDTH = 110
+_NEAR = 2.0  # seconds before a timer's end in which its phase may be the one or the next
+_CONTAINERS = frozenset(name for _, name in CONTAINERS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the kernel holds now.
+
+    `index` and `mac` are None without the interface; `holders` has the interfaces that carry
+    each VIP; `tables` the text of each nft table that is there, by family.
+    """
+
+    index: int | None
+    mac: str | None
+    usable: bool
+    enslaved: bool
+    listens: bool
+    holders: Mapping[str, tuple[str, ...]]
+    sysctls: Mapping[str, str | None]
+    tables: Mapping[str, str]
+    cells: Sequence[Cell] = ()
+
+
+def wanted_sysctls(interface: str, mode: Mode) -> dict[str, tuple[str, ...]]:
+    """Return the settings a mode needs, each with the values that will do, best first.
+
+    arp_ignore: the stack never answers ARP for a VIP; the VIPs stand on the loopback, so any
+    value that looks at the interface will do. arp_announce: it never asks from a VIP either.
+    The hub's: a frame for another host is not forwarded (ip-sysctl, Linux 6.18: forwarding is
+    per interface; net.ipv4.ip_forward would reset other settings), nor redirected; and no
+    link-local address is made of a MAC that all hosts share.
+    """
+    conf = f"net/ipv4/conf/{interface}"
+    wanted = {
+        f"{conf}/arp_ignore": ("1", "2", "3", "8"),
+        f"{conf}/arp_announce": ("2",),
+    }
+    if mode is Mode.HUB:
+        wanted[f"{conf}/forwarding"] = ("0",)
+        wanted[f"{conf}/send_redirects"] = ("0",)
+        wanted[f"net/ipv6/conf/{interface}/addr_gen_mode"] = ("1",)
+    return wanted
+
+
+def drift(
+    applied: Applied, expected: Mapping[str, str], found: Facts, phases: Sequence[Phase]
+) -> tuple[str, ...]:
+    """Return what differs from what was applied, a line each; nothing where all is well.
+
+    `expected` is each nft table's text by family, as this kernel lists the ruleset; `phases`
+    what the host is to do with each bucket by now.
+    """
+    tables = skeleton_drift(expected, found.tables)
+    buckets = () if "netdev" not in found.tables else bucket_drift(phases, found.cells)
+    return (*link_drift(applied, found), *tables, *buckets)
+
+
+def link_drift(applied: Applied, found: Facts) -> tuple[str, ...]:
+    """Return what differs outside the nft tables."""
+    return tuple(_links(applied, found))
+
+
+def skeleton_drift(expected: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what differs in the nft tables but for buckets: `-` was applied, `+` stands there."""
+    lines: list[str] = []
+    for family, text in expected.items():
+        if family not in found:
+            lines.append(f"nft table {family} vipnft is gone")
+        elif _skeleton(found[family]) != _skeleton(text):
+            lines.append(f"nft table {family} vipnft is not what was applied:")
+            lines += _difference(_skeleton(text), _skeleton(found[family]))
+    return tuple(lines)
+
+
+def bucket_drift(phases: Sequence[Phase], cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Return the buckets with which the kernel does something else than it should."""
+    wrong: dict[tuple[str, str], list[int]] = {}
+    for b, (want, cell) in enumerate(zip(phases, cells, strict=True)):
+        have = cell.phase
+        if have is None or not _alike(want, have):
+            names = (have.state.value if have else "broken", want.state.value)
+            wrong.setdefault(names, []).append(b)
+    return tuple(
+        f"{'buckets' if len(several) > 1 else 'bucket'} {ranges(several)}:"
+        f" {have} in the kernel, not {want}"
+        for (have, want), several in wrong.items()
+    )
+
+
+def _alike(want: Phase, have: Phase) -> bool:
+    """Tell whether two phases are the same, or differ by a timer that is about to end."""
+    ends = {frozenset((State.DRAINING, State.FOREIGN)), frozenset((State.JOINING, State.OWNED))}
+    near = max(want.left, have.left) <= _NEAR
+    return want.state is have.state or (near and frozenset((want.state, have.state)) in ends)
+
+
+def _skeleton(listing: str) -> str:
+    """Return an nft table's text without the elements that buckets have in it."""
+    kept, inside, skipping = [], False, False
+    for line in listing.splitlines():
+        words = line.split()
+        if words[:1] in (["map"], ["set"], ["chain"]):
+            inside = words[1] in _CONTAINERS
+        if inside and words[:1] == ["elements"]:
+            skipping = True
+        if not skipping:
+            kept.append(line)
+        elif line.rstrip().endswith("}"):
+            skipping = False
+    return "\n".join(kept)
+
+
+def _links(applied: Applied, found: Facts) -> Iterator[str]:
+    interface, listen = applied.me.interface, applied.cluster.listen_mac
+    if found.mac is None:
+        yield f"interface {interface} is gone"
+        return
+    if found.index != applied.index:
+        yield f"interface {interface} was made anew since"
+    if not found.usable:
+        yield f"interface {interface} is down or has no carrier"
+    if found.enslaved:
+        yield f"interface {interface} is a port of a bridge or bond, which takes its frames"
+    if applied.mode is Mode.HUB and found.mac != listen:
+        yield f"{interface}'s MAC is {found.mac}, not the listen MAC {listen}"
+    if applied.mode is Mode.SWITCH and found.mac == listen:
+        yield f"{interface} itself has the listen MAC {listen}: the switch may learn it"
+    if applied.mode is Mode.SWITCH and not found.listens:
+        yield f"{interface}'s unicast filter does not have the listen MAC {listen}"
+    for vip, holders in found.holders.items():
+        if "lo" not in holders:
+            yield f"address {vip} is gone from lo"
+        for other in sorted(set(holders) - {"lo"}):
+            yield f"address {vip} is on {other}, where the stack itself may answer for it"
+    for key, values in wanted_sysctls(interface, applied.mode).items():
+        value = found.sysctls.get(key)
+        if value is not None and value not in values:
+            yield f"sysctl {key} is {value}, not {values[0]}"
+
+
+def _difference(expected: str, found: str) -> list[str]:
+    changed = [
+        f"  {line[0]} {line[1:_WIDTH]}"
+        for line in difflib.unified_diff(_placed(expected), _placed(found), lineterm="", n=0)
+        if line[0] in "+-" and line[:3] not in {"---", "+++"}
+    ]
+    more = len(changed) - _LINES
+    return changed[:_LINES] + ([f"  ... and {more} lines more"] if more > 0 else [])
+
+
+def _placed(listing: str) -> list[str]:
+    """Return the lines of an nft table's text, each behind the set, map or chain it is in."""
+    lines, place = [], ""
+    for line in (line.strip() for line in listing.splitlines()):
+        if line.endswith("{") and line.split()[0] in {"set", "map", "chain"}:
+            place = line.removesuffix(" {")
+        elif line not in {"", "}"}:
+            lines.append(f"{place}: {line}")
+    return lines

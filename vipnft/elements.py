@@ -1,0 +1,172 @@
+# The elements that say which buckets are whose: the only part of the ruleset that moves.
+# Rule 1: a change is one transaction of elements. Under traffic that loses nothing, where
+#         changing rules or nft tables loses packets.
+# Rule 2: what has a timeout may be gone by the time a command arrives: add, then delete, never
+#         delete alone. (An add to an element that is there renews its timeout only since
+#         Linux 6.12: delete, then add.)
+# Rule 3: a drain ends in the kernel, by `leaving`, a bucket's joining by `joined`; what is left
+#         over of it in the maps means nothing any more and is cleaned up by the next change.
+"""Phases to map and set elements, and back."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vipnft.expr import DROP, Commands, Expr, Stmt, counted, expiring, jump
+from vipnft.moving import FOREIGN, OWNED, Phase, State
+from vipnft.tables import INET, NETDEV
+
+CONTAINERS = ((NETDEV, "buckets"), (NETDEV, "leaving"), (INET, "moving"), (INET, "joined"))
+"""Two verdict maps and, behind each, the set whose timeouts end what they began."""
+
+_SLACK = 1.5  # seconds by which a timer may differ before it is set anew: timeouts are whole
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What the four containers hold of one bucket: verdicts' chains, and seconds left."""
+
+    bucket: str | None = None  # take, leave or drop
+    leaving: float | None = None
+    moving: str | None = None  # draining or joining
+    joined: float | None = None
+
+    @property
+    def phase(self) -> Phase | None:
+        """What a packet of this bucket meets; None if no phase looks like this."""
+        match (self.bucket, self.moving):
+            case ("drop", _):
+                return FOREIGN
+            case ("leave", _) if self.leaving is None:
+                return FOREIGN
+            case ("leave", "draining"):
+                return Phase(State.DRAINING, self.leaving or 0.0)
+            case ("take", "joining") if self.joined is not None:
+                return Phase(State.JOINING, self.joined)
+            case ("take", "joining" | None):
+                return OWNED
+        return None
+
+
+def cell(phase: Phase) -> Cell:
+    """Return what the containers hold of a bucket in a phase."""
+    match phase.state:
+        case State.OWNED:
+            return Cell("take")
+        case State.FOREIGN:
+            return Cell("drop")
+        case State.DRAINING:
+            return Cell("leave", leaving=phase.left, moving="draining")
+        case State.JOINING:
+            return Cell("take", moving="joining", joined=phase.left)
+
+
+def fill(phases: Sequence[Phase]) -> Commands:
+    """Return the commands that fill empty containers."""
+    return change([Cell() for _ in phases], phases)
+
+
+def change(have: Sequence[Cell], want: Sequence[Phase]) -> Commands:
+    """Return the commands that bring the containers from `have` to `want`; none if nothing is.
+
+    A phase that is right already is left alone, its timer included.
+    """
+    pairs = [
+        (b, old, _settled(old, cell(new)))
+        for b, (old, new) in enumerate(zip(have, want, strict=True))
+    ]
+    return [
+        *_map("buckets", ((b, old.bucket, new.bucket) for b, old, new in pairs)),
+        *_timer("leaving", ((b, old.leaving, new.leaving) for b, old, new in pairs)),
+        *_map("moving", ((b, old.moving, new.moving) for b, old, new in pairs)),
+        *_timer("joined", ((b, old.joined, new.joined) for b, old, new in pairs)),
+    ]
+
+
+def read(items: Mapping[str, Iterable[Any]], size: int) -> list[Cell]:
+    """Return each bucket's cell from the elements of the four containers as libnftables has
+    them in JSON, by container."""
+    chains = {
+        name: {_key(element): _chain(verdict) for element, verdict in items[name]}
+        for name in ("buckets", "moving")
+    }
+    timers = {
+        name: {_key(element): _left(element) for element in items[name]}
+        for name in ("leaving", "joined")
+    }
+    return [
+        Cell(
+            bucket=chains["buckets"].get(b),
+            leaving=timers["leaving"].get(b),
+            moving=chains["moving"].get(b),
+            joined=timers["joined"].get(b),
+        )
+        for b in range(size)
+    ]
+
+
+def counters(items: Iterable[Any]) -> dict[int, tuple[int, int]]:
+    """Return (packets, bytes) by bucket, from the elements of `buckets`."""
+    return {
+        _key(element): (element["elem"]["counter"]["packets"], element["elem"]["counter"]["bytes"])
+        for element, _ in items
+        if isinstance(element, dict) and "counter" in element["elem"]
+    }
+
+
+def _settled(old: Cell, new: Cell) -> Cell:
+    """Keep the kernel's timers where they are as good as right."""
+    if old.leaving and new.leaving and abs(old.leaving - new.leaving) < _SLACK:
+        new = replace(new, leaving=old.leaving)
+    if old.joined and new.joined and abs(old.joined - new.joined) < _SLACK:
+        new = replace(new, joined=old.joined)
+    return new
+
+
+def _map(name: str, wanted: Iterable[tuple[int, str | None, str | None]]) -> Iterator[Any]:
+    table = NETDEV if name == "buckets" else INET
+    differing = [(b, old, new) for b, old, new in wanted if old != new]
+    yield from table.delete(name, [b for b, old, _ in differing if old is not None])
+    yield from table.add(
+        name,
+        [[_element(name, b), _verdict(new)] for b, _, new in differing if new is not None],
+    )
+
+
+def _timer(name: str, wanted: Iterable[tuple[int, float | None, float | None]]) -> Iterator[Any]:
+    table = NETDEV if name == "leaving" else INET
+    differing = [(b, old, new) for b, old, new in wanted if old != new]
+    stale = [b for b, old, _ in differing if old is not None]
+    yield from table.add(name, stale)
+    yield from table.delete(name, stale)
+    yield from table.add(
+        name, [expiring(b, math.ceil(new)) for b, _, new in differing if new is not None]
+    )
+
+
+def _element(name: str, bucket: int) -> object:
+    return counted(bucket) if name == "buckets" else bucket
+
+
+def _verdict(chain: str) -> Stmt:
+    return DROP if chain == "drop" else jump(chain)
+
+
+def _chain(verdict: Stmt) -> str:
+    (kind,) = verdict
+    target: str = verdict[kind]["target"] if verdict[kind] else kind
+    return target
+
+
+def _key(element: Expr | int) -> int:
+    key: int = element["elem"]["val"] if isinstance(element, dict) else element
+    return key
+
+
+def _left(element: Expr | int) -> float:
+    """Return an element's remaining seconds; one without a timeout never ends."""
+    if not isinstance(element, dict):
+        return math.inf
+    elem = element["elem"]
+    return float(elem.get("expires", elem.get("timeout", math.inf)))

@@ -1,0 +1,59 @@
+# The few calls that Python 3.11 has no name for.
+"""Namespaces and interface requests, straight from libc."""
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+_SIOCGIFHWADDR = 0x8927  # linux/sockios.h
+_SIOCSIFNAME = 0x8923
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
+_CAP_NET_ADMIN = 12  # linux/capability.h
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by `flags` for new ones; OSError as unshare(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(flags) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def mac_of(interface: str) -> str | None:
+    """Return an interface's own MAC; None where there is no such interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        request = struct.pack("16s24x", interface.encode())
+        try:
+            reply = fcntl.ioctl(handle, _SIOCGIFHWADDR, request)
+        except OSError:
+            return None
+    return reply[18:24].hex(":")
+
+
+def rename(interface: str, name: str) -> None:
+    """Give an interface that is down another name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        fcntl.ioctl(
+            handle, _SIOCSIFNAME, struct.pack("16s16s8x", interface.encode(), name.encode())
+        )
+
+
+def netns_cookie() -> int:
+    """Return this network namespace's number, unique until the machine restarts."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        return int.from_bytes(handle.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
+
+
+def may_administer() -> bool:
+    """Tell whether this process may change the network (root's CAP_NET_ADMIN)."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
+        capable = next(line for line in status if line.startswith("CapEff:"))
+    return bool(int(capable.split()[1], 16) >> _CAP_NET_ADMIN & 1)

@@ -1,0 +1,70 @@
+# A scratch network namespace: the kernel checks a ruleset, and this machine is not touched.
+# Rule 1: all of it happens in a child process; its namespaces die with it.
+# Rule 2: the stand-in interface is the new namespace's own loopback under another name: a
+#         netdev chain needs a device, and no packet will ever pass it.
+"""Load commands where they harm nobody, and list what the kernel made of them."""
+
+import json
+import os
+from pathlib import Path
+
+from vipnft.errors import KernelError, UsageError, VipnftError
+from vipnft.expr import Commands, Table
+from vipnft.kernel import libc, nft
+
+
+def listing(commands: Commands, tables: tuple[Table, ...], interface: str) -> dict[str, str]:
+    """Return each table's text as the kernel lists it once `commands` are loaded.
+
+    Needs root, or a kernel that lets anybody make a user namespace; UsageError otherwise,
+    KernelError if the kernel or libnftables refuses the commands.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            with os.fdopen(writer, "w") as answers:
+                json.dump(_in_child(commands, tables, interface), answers)
+        finally:  # whatever happened: never up the parent's stack
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answers:
+        text = answers.read()
+    os.waitpid(child, 0)
+    if not text:
+        raise KernelError("the process in the scratch network namespace died")
+    answer = json.loads(text)
+    if "refused" in answer:
+        kind = {"usage": UsageError, "kernel": KernelError}[answer["kind"]]
+        raise kind(answer["refused"], fix=answer["fix"])
+    found: dict[str, str] = answer["listing"]
+    return found
+
+
+def _in_child(commands: Commands, tables: tuple[Table, ...], interface: str) -> dict[str, object]:
+    try:
+        _enter()
+        nft.renew()
+        libc.rename("lo", interface)
+        nft.apply(commands)
+        return {"listing": nft.listing(tables)}
+    except VipnftError as error:
+        kind = "usage" if isinstance(error, UsageError) else "kernel"
+        return {"refused": str(error), "fix": error.fix, "kind": kind}
+    except OSError as error:
+        what = f"no stand-in for {interface} in a scratch network namespace: {error.strerror}"
+        return {"refused": what, "fix": "", "kind": "kernel"}
+
+
+def _enter() -> None:
+    alone = libc.CLONE_NEWNET if os.geteuid() == 0 else libc.CLONE_NEWUSER | libc.CLONE_NEWNET
+    try:
+        libc.unshare(alone)
+    except OSError as error:
+        hint = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+        limit = hint if hint.exists() else Path("/proc/sys/user/max_user_namespaces")
+        raise UsageError(
+            f"this kernel gives no scratch network namespace ({error.strerror})",
+            fix=f"run it as root, or see {limit}",
+        ) from error

@@ -1,0 +1,24 @@
+# The edge to /proc/sys.
+"""Read and write kernel settings of this network namespace."""
+
+from pathlib import Path
+
+from vipnft.errors import KernelError
+
+_ROOT = Path("/proc/sys")
+
+
+def read(key: str) -> str | None:
+    """Return a setting such as net/ipv4/conf/eth0/arp_ignore; None where it does not exist."""
+    try:
+        return (_ROOT / key).read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def write(key: str, value: str) -> None:
+    """Set one; KernelError if the kernel does not take it."""
+    try:
+        (_ROOT / key).write_text(value, encoding="ascii")
+    except OSError as error:
+        raise KernelError(f"sysctl {key} does not take {value}: {error.strerror}") from error

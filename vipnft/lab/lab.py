@@ -1,0 +1,378 @@
+"""A lab: hosts, a segment, a router and clients as namespaces of one process.
+
+Rule 1: a Lab is a handle. What it stands for is a process (see holder.py) and a file that says
+        which; any number of processes may have the same lab in hand.
+Rule 2: whatever goes wrong while a lab is brought up, none is left behind.
+Rule 3: as root, what is started in a node is this process's own child: its pid is its pid,
+        a signal reaches it, its exit code is its own. Without root there is an nsenter between.
+"""
+
+import contextlib
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Self
+
+from vipnft import config
+from vipnft.errors import UsageError, VipnftError
+from vipnft.lab import namespaces, plan, state
+from vipnft.lab.plan import Plan
+from vipnft.lab.refusal import explain
+from vipnft.lab.state import State
+from vipnft.model import Cluster, Mode
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+_END = 20.0
+"""Seconds in which a killed lab must be gone (measured: 0.01, and 0.4 with 1,000 hosts)."""
+
+_started: dict[int, list[subprocess.Popen[str]]] = {}
+"""This process's children in each lab, by its pid: a lab can't end while one is not waited for."""
+_started_lock = threading.Lock()
+
+_SOCKET = """
+import array, socket, sys
+end = socket.socket(fileno=int(sys.argv[1]))
+made = socket.socket(*map(int, sys.argv[2:]))
+end.sendmsg([b"+"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [made.fileno()]))])
+"""
+
+
+class Lab:
+    """A running lab. `with Lab.up(...) as lab:` takes it down in the end, `Lab.find` does not."""
+
+    def __init__(self, running: State) -> None:
+        self._state = running
+
+    @classmethod
+    def up(
+        cls,
+        name: str = "lab",
+        hosts: int = 4,
+        mode: Mode = Mode.SWITCH,
+        *,
+        mtu: int = 1500,
+        seed: int = plan.SEED,
+        buckets: int = 256,
+    ) -> Self:
+        """Bring a lab up. UsageError if one of that name runs, or the kernel forbids it.
+
+        `mtu` is that of the router's link towards the clients: less than 1500 and large
+        segments from hosts draw ICMP errors, as path-MTU discovery needs them.
+        """
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} can't be a lab's name",
+                fix="use lower-case letters, digits and '-', 31 at most",
+            )
+        wanted = Plan(hosts=hosts, mode=mode, mtu=mtu)
+        _need_tools()
+        claim = state.claim(name)
+        try:
+            text = config.render(plan.cluster(hosts, seed=seed, buckets=buckets))
+            state.cluster_file(name).write_text(text)
+            return cls(_start(name, wanted))
+        except BaseException:
+            state.forget(claim)
+            raise
+
+    @classmethod
+    def find(cls, name: str = "lab") -> Self:
+        """Return the lab of that name; UsageError if none runs."""
+        found = state.read(name)
+        if found is None or not found.nodes:
+            raise state.missing(name)
+        return cls(found)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the names of this user's labs."""
+        return [found.name for found in state.running()]
+
+    @property
+    def name(self) -> str:
+        """The name `find` knows it by."""
+        return self._state.name
+
+    @property
+    def pid(self) -> int:
+        """The process that is the lab: kill it, and the lab is gone."""
+        return self._state.pid
+
+    @property
+    def mode(self) -> Mode:
+        """HUB: every frame reaches every port. SWITCH: the bridge learns who is where."""
+        return self._state.mode
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts' names: web1 and on."""
+        return tuple(plan.host_name(number) for number in range(1, self._state.hosts + 1))
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Every node's name: the hosts', router, clients, segment."""
+        return tuple(self._state.nodes)
+
+    @property
+    def ports(self) -> Mapping[int, str]:
+        """The node at each port of the bridge, by the port's interface index."""
+        return self._state.ports
+
+    @property
+    def vip(self) -> IPv4Address:
+        """The service address."""
+        return plan.VIP
+
+    @property
+    def runs(self) -> bool:
+        """Tell whether it (still) runs."""
+        return self._state.runs
+
+    @property
+    def config(self) -> Path:
+        """The lab's cluster file; the path is the same inside the nodes."""
+        return state.cluster_file(self.name)
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster that the hosts form, as the file has it now."""
+        return config.parse(self.config.read_text(), str(self.config))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What commands in the lab find in their environment besides the caller's."""
+        here = str(Path(sys.executable).parent)  # not resolved: a venv's python is a link
+        return {
+            "PATH": f"{here}:{os.environ.get('PATH', os.defpath)}",
+            "VIPNFT_CONFIG": str(self.config),
+        }
+
+    def command(self, node: str, argv: Sequence[str]) -> list[str]:
+        """Return a command line that runs `argv` in a node, from any shell of this user.
+
+        Nothing outlives it: once its nsenter is gone, the kernel kills what runs inside.
+        """
+        inside = ["setpriv", "--pdeathsig", "KILL", "--", *self._env(argv)]
+        return [*self._nsenter(node, "pid", "mount", "uts"), "--", *inside]
+
+    def popen(
+        self,
+        node: str,
+        argv: Sequence[str],
+        *,
+        stdin: int | Any = subprocess.DEVNULL,
+        stdout: int | Any = None,
+        stderr: int | Any = None,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start a command in a node and don't wait; `env` is on top of the lab's own.
+
+        As root, signals (also STOP) go straight to the command. Without root the process is
+        the nsenter in front of it; to kill that kills both.
+        """
+        options: dict[str, Any] = {
+            "stdin": stdin,
+            "stdout": stdout,
+            "stderr": stderr,
+            "text": True,
+            "env": {**os.environ, **(env or {})},
+        }
+        if self._state.user:
+            process = subprocess.Popen(self.command(node, argv), **options)  # noqa: S603
+        else:
+            inside = [*self._nsenter(node, "mount", "uts"), "--", *self._env(argv)]
+            with namespaces.children_in(f"/proc/{self.pid}/ns/pid"):
+                process = subprocess.Popen(inside, **options)  # noqa: S603
+        with _started_lock:
+            ours = _started.setdefault(self.pid, [])
+            ours[:] = [one for one in ours if one.poll() is None]
+            ours.append(process)
+        return process
+
+    def run(
+        self,
+        node: str,
+        argv: Sequence[str],
+        *,
+        input: str | None = None,  # noqa: A002 - as subprocess.run calls it
+        check: bool = False,
+        timeout: float | None = 60,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in a node to its end; `check`: VipnftError unless it exits with 0.
+
+        VipnftError also when it takes longer than `timeout` seconds; it is killed then.
+        """
+        pipe = subprocess.PIPE
+        stdin = subprocess.DEVNULL if input is None else pipe
+        process = self.popen(node, argv, stdin=stdin, stdout=pipe, stderr=pipe, env=env)
+        with process:
+            try:
+                out, err = process.communicate(input, timeout=timeout)
+            except subprocess.TimeoutExpired as error:
+                process.kill()
+                raise VipnftError(
+                    f"{node}: `{' '.join(argv)}` did not end within {timeout:g} s",
+                    fix=f"try it by hand: vipnft lab exec {node} -- {' '.join(argv)}",
+                ) from error
+            except BaseException:
+                process.kill()
+                raise
+        if check and process.returncode:
+            said = (err or out).strip() or "it said nothing"
+            raise VipnftError(
+                f"{node}: `{' '.join(argv)}` ended with {process.returncode}: {said}",
+                fix=f"try it by hand: vipnft lab exec {node} -- {' '.join(argv)}",
+            )
+        return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
+
+    def socket(self, node: str, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
+        """Return a socket of the node's network, for use here; close it, or the network stays."""
+        ours, theirs = socket.socketpair()
+        wanted = (str(theirs.fileno()), str(int(family)), str(int(type)), str(proto))
+        line = [*self._nsenter(node), "--", sys.executable, "-ISc", _SOCKET, *wanted]
+        with ours, theirs:
+            made = subprocess.run(  # noqa: S603
+                line, pass_fds=[theirs.fileno()], capture_output=True, text=True, check=False
+            )
+            if made.returncode:
+                why = made.stderr.strip().rpartition("\n")[2]
+                raise VipnftError(
+                    f"{node} gives no socket ({', '.join(wanted[1:])}): {why}",
+                    fix="if the lab is gone: vipnft lab up",
+                )
+            _, fds, _, _ = socket.recv_fds(ours, 1, 1)
+        return socket.socket(fileno=fds[0])
+
+    def down(self) -> None:
+        """Take the lab down: when this returns, no process of it is left. Twice does no harm."""
+        with contextlib.suppress(ProcessLookupError):
+            holder = os.pidfd_open(self.pid)
+            try:
+                if self._state.runs:  # asked with the pid held: it can't be another's by now
+                    signal.pidfd_send_signal(holder, signal.SIGKILL)
+                    self._reap()
+                    self._await_end(holder)
+            finally:
+                os.close(holder)
+        self._reap()
+        state.forget(self._state)
+
+    def _reap(self) -> None:
+        """Fetch the exit codes of our children in the lab: it can't end before that."""
+        with _started_lock:
+            ours = _started.pop(self.pid, [])
+        for process in ours:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END)
+
+    def _await_end(self, holder: int) -> None:
+        waiting = select.poll()
+        waiting.register(holder, select.POLLIN)
+        if not waiting.poll(_END * 1000):
+            raise VipnftError(
+                f"lab {self.name!r} was killed but does not end (process {self.pid})",
+                fix="end the program that started commands in it and has not waited for them",
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    def _nsenter(self, node: str, *more: str) -> list[str]:
+        """Return the words that enter a node's network, and `more` of its namespaces."""
+        if node not in self._state.nodes:
+            raise UsageError(
+                f"lab {self.name!r} has no node {node!r}", fix=f"give one of {_few(self.nodes)}"
+            )
+        net, mnt, uts = self._state.nodes[node]
+        of = f"/proc/{self.pid}"
+        every = {"pid": f"{of}/ns/pid", "mount": f"{of}/fd/{mnt}", "uts": f"{of}/fd/{uts}"}
+        words = ["nsenter", f"--net={of}/fd/{net}"]
+        if self._state.user:  # credentials: uid 0 there is who we are already
+            words += ["--preserve-credentials", f"--user={of}/ns/user"]
+        return words + [f"--{kind}={every[kind]}" for kind in more]
+
+    def _env(self, argv: Sequence[str]) -> list[str]:
+        """Return `argv` in the lab's environment and the caller's directory."""
+        words = [f"{key}={value}" for key, value in self.environment.items()]
+        return ["env", "-C", _directory(), *words, *argv]
+
+
+def _directory() -> str:
+    """Return the caller's directory if a node sees the same one, else the root."""
+    here = os.getcwd()  # noqa: PTH109 - only a string is wanted
+    hidden = here == "/run" or here.startswith(("/run/", "/proc/", "/sys/"))
+    return "/" if hidden else here
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def _need_tools() -> None:
+    for tool in "nsenter", "setpriv":
+        if shutil.which(tool) is None:
+            raise UsageError(f"`{tool}` is not installed", fix="apt install util-linux")
+
+
+def _start(name: str, wanted: Plan) -> State:
+    """Start the holder, write down what it has built, and only then let it live."""
+    user = os.geteuid() != 0
+    asked = {
+        "name": name,  # for those who read `ps`
+        "hosts": wanted.hosts,
+        "mode": wanted.mode.value,
+        "mtu": wanted.mtu,
+        "user": user,
+        "shared": str(state.directory()),
+    }
+    reader, writer = os.pipe()
+    line = [sys.executable, "-Pm", "vipnft.lab.holder", str(writer), json.dumps(asked)]
+    with os.fdopen(reader, "rb") as reports:
+        first = subprocess.Popen(  # noqa: S603
+            line,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[writer],
+            start_new_session=True,
+        )
+        os.close(writer)
+        with first:  # leaving this block closes our end of its standard input
+            text = reports.read()
+            if not text:
+                raise VipnftError(
+                    "the lab's process died before it said a word",
+                    fix=f"see what it says: {' '.join(line[:3])} 1 '{line[4]}'",
+                )
+            built = json.loads(text)
+            if "error" in built:
+                raise explain(built, user=user)
+            pid = built.pop("pid")
+            start = state.start_time(pid)
+            if start is None or first.stdin is None:
+                raise VipnftError("the lab's process died as soon as it was built", fix="again")
+            running = State.load(
+                json.dumps(
+                    {
+                        "name": name, "pid": pid, "start": start, "user": user,
+                        "hosts": wanted.hosts, "mode": wanted.mode, "mtu": wanted.mtu, **built,
+                    }
+                )
+            )  # fmt: skip
+            state.write(running)
+            first.stdin.write(b"+")
+    return running

@@ -1,0 +1,35 @@
+# The lease as the kernel keeps it: two slots, each of which counts while it is armed and granted.
+# Rule 1: arming takes a timeout, granting none: however long a process pauses between the two,
+#         the lease ends in time.
+# Rule 2: nft's own language, not JSON: JSON timeouts are whole seconds, and 0.5 there means none
+#         at all (measured on nft 1.0.6).
+# Rule 3: add, then delete: an element with a timeout may be gone already.
+"""Commands of the kernel lease; each string is one transaction."""
+
+_SETS = "netdev vipnft"
+
+
+def arm(slot: int, milliseconds: int) -> str:
+    """Take a slot (0 or 1) out of `granted`, and arm it for a time from now."""
+    return "\n".join(
+        [
+            *_without("granted", slot),
+            *_without("armed", slot),
+            f"add element {_SETS} armed {{ {slot} timeout {milliseconds}ms }}",
+        ]
+    )
+
+
+def grant(slot: int) -> str:
+    """Let an armed slot count: the host answers until its timeout."""
+    return f"add element {_SETS} granted {{ {slot} }}"
+
+
+def flush() -> str:
+    """Fall silent at once, whatever an earlier life left."""
+    return f"flush set {_SETS} granted\nflush set {_SETS} armed"
+
+
+def _without(name: str, slot: int) -> list[str]:
+    element = f"element {_SETS} {name} {{ {slot} }}"
+    return [f"add {element}", f"delete {element}"]

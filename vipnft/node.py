@@ -1,0 +1,370 @@
+# One host: apply, move buckets, down, and what is there now.
+# Rule 1: nothing is touched before it is known that this machine can be that host.
+# Rule 2: a lost terminal stops nothing half-way.
+# Rule 3: down is up backwards: silence first, then address, listen MAC, rules, settings.
+"""Put a Cluster's share onto this machine, move parts of it, take it off, and compare."""
+
+import signal
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+
+from vipnft import elements, memory, ruleset
+from vipnft.buckets import ranges
+from vipnft.change import Change, Outcome, Undo, attempt, cells, current
+from vipnft.drift import Facts, drift, wanted_sysctls
+from vipnft.errors import KernelError, UsageError
+from vipnft.jhash import bucket
+from vipnft.kernel import clock, libc, nft, scratch, sockets, sysctl
+from vipnft.kernel.links import Link, Links
+from vipnft.model import Applied, Cluster, Drains, Mode, Owners
+from vipnft.moving import Phase, given, move, owners_of
+from vipnft.tables import NETDEV, TABLES
+
+
+def apply(
+    cluster: Cluster,
+    name: str,
+    mode: Mode,
+    *,
+    drain: int = 0,
+    dead: Collection[str] = (),
+    reshuffle: bool = False,
+) -> Outcome:
+    """Make this machine host `name` of the cluster.
+
+    Buckets that change hands drain for `drain` seconds, except those of `dead` hosts.
+    UsageError if it can't be, with nothing touched; KernelError if the kernel refused a step,
+    with every step before it undone.
+    """
+    cluster.host(name)
+    _privileged()
+    with memory.locked(), Links() as links, _uninterrupted():
+        before = memory.load()
+        link = _fit(links, cluster, name, mode, before)
+        for gone in dead:
+            _others(gone, name)
+            if before is None or gone not in before.cluster.weights:
+                cluster.host(gone)
+        if before and not reshuffle:
+            _same_deal(before.cluster, cluster)
+        now = _record(links, link, before, cluster, name=name, mode=mode)
+        owners, drains = _owners(before, cluster, name, drain, dead)
+        now = replace(now, owners=owners, drains=drains)
+        return _bring(links, link, before, now)
+
+
+def release(buckets: Sequence[int], to: str, drain: int) -> Outcome:
+    """Give buckets of this host to host `to`, and drain them: the first half of a move."""
+    with _applied() as (links, link, before):
+        _others(to, before.host)
+        foreign = [b for b in buckets if before.owners[b] != before.host]
+        if foreign:
+            raise UsageError(
+                f"{before.host} does not own {ranges(foreign)}", fix="see `vipnft status`"
+            )
+        return _bring(links, link, before, _moved(before, buckets, to, drain))
+
+
+def take(buckets: Sequence[int], source: str | None, drain: int) -> Outcome:
+    """Take buckets: from host `source`, which drains them, or at once where it is None."""
+    with _applied() as (links, link, before):
+        if source is not None:
+            _others(source, before.host)
+        mine = [b for b in buckets if before.owners[b] == before.host]
+        if mine:
+            raise UsageError(f"{before.host} owns {ranges(mine)} already", fix="leave them out")
+        if source is not None:
+            held = replace(before, owners=given(before.owners, buckets, source))
+            return _bring(links, link, before, _moved(held, buckets, before.host, drain))
+        return _bring(links, link, before, _moved(before, buckets, before.host, 0))
+
+
+def down() -> Outcome:
+    """Give this machine back as it was before the first `apply`; nothing applied is fine."""
+    _privileged()
+    with memory.locked(), Links() as links, _uninterrupted():
+        applied = memory.load()
+        if applied is None:
+            return _sweep()
+        notes: list[str] = []
+        failures = attempt(_steps_down(links, applied, notes))
+        if failures:
+            raise KernelError(
+                "not all could be given back: " + "; ".join(failures),
+                fix="mend what it names and run `vipnft down` again",
+            )
+        memory.forget()
+        return Outcome(changed=True, notes=tuple(notes))
+
+
+def inspect(applied: Applied) -> tuple[str, ...]:
+    """Return how the kernel differs from what was applied, a line each."""
+    with Links() as links:
+        found = facts(links, applied)
+    mac = found.mac or applied.mac
+    return drift(applied, expectation(applied, mac), found, current(applied))
+
+
+def counters() -> Mapping[int, tuple[int, int]]:
+    """Return (packets, bytes) that the kernel counted for each bucket; empty without rules."""
+    return elements.counters(nft.elements(NETDEV, "buckets"))
+
+
+def share(applied: Applied) -> list[Phase | None]:
+    """Return what the kernel does with each bucket, with the time left by its own timers."""
+    return [cell.phase for cell in cells(applied.cluster.buckets)]
+
+
+def connections(applied: Applied) -> Counter[int]:
+    """Return how many live TCP connections this host has in each bucket."""
+    c = applied.cluster
+    found: Counter[int] = Counter()
+    for client, count in sockets.clients(c.vips).items():
+        found[bucket(client, c.seed, c.buckets)] += count
+    return found
+
+
+def facts(links: Links, applied: Applied) -> Facts:
+    """Return what the kernel holds now of what `applied` is about."""
+    interface = applied.me.interface
+    link = links.find(interface)
+    return Facts(
+        index=link.index if link else None,
+        mac=link.mac if link else None,
+        usable=link is not None and link.up and link.carrier,
+        enslaved=link is not None and link.master is not None,
+        listens=link is not None and links.listens(link, applied.cluster.listen_mac),
+        holders={str(vip): links.holders(vip) for vip in applied.cluster.vips},
+        sysctls={key: sysctl.read(key) for key in wanted_sysctls(interface, applied.mode)},
+        tables=nft.listing(TABLES),
+        cells=cells(applied.cluster.buckets),
+    )
+
+
+def expectation(applied: Applied, mac: str) -> dict[str, str]:
+    """Return the nft tables' text, without buckets, as this kernel lists them if all is well."""
+    a = applied
+    commands = ruleset.whole(a.cluster, a.me, a.mode, mac, (), granted=True)
+    return scratch.listing(commands, TABLES, a.me.interface)
+
+
+def _bring(links: Links, link: Link, before: Applied | None, now: Applied) -> Outcome:
+    found = facts(links, now)
+    expected = expectation(now, link.mac)
+    same = before is not None and replace(now, drains=before.drains) == before
+    if same and not drift(now, expected, found, current(now)):
+        return Outcome(changed=False)
+    return Change(links, link, before, now).run(expected, found)
+
+
+def _owners(
+    before: Applied | None, cluster: Cluster, name: str, drain: int, dead: Collection[str]
+) -> tuple[Owners, Drains]:
+    """Return who is to own and who to drain what."""
+    owners = owners_of(cluster, dead)
+    if before and _deal(before.cluster) != _deal(cluster):
+        return owners, {}  # dealt anew: nobody can drain anything
+    drains: Drains = before.drains if before else {}
+    former = before.owners if before else _without(cluster, name)
+    return owners, move(former, owners, drains, now=clock.boottime(), drain=drain, dead=dead)
+
+
+def _without(cluster: Cluster, name: str) -> Owners:
+    """Return the owners as they may have been before host `name` came: others serve its share."""
+    alone = not any(weight for host, weight in cluster.weights.items() if host != name)
+    return owners_of(cluster, () if alone else {name})
+
+
+def _moved(before: Applied, buckets: Sequence[int], to: str, drain: int) -> Applied:
+    owners, now = given(before.owners, buckets, to), clock.boottime()
+    drains = move(before.owners, owners, before.drains, now=now, drain=drain)
+    return replace(before, owners=owners, drains=drains)
+
+
+def _deal(cluster: Cluster) -> tuple[int, int]:
+    return cluster.seed, cluster.buckets
+
+
+def _same_deal(old: Cluster, new: Cluster) -> None:
+    if _deal(old) != _deal(new):
+        what = "seed" if old.seed != new.seed else "number of buckets"
+        raise UsageError(
+            f"the {what} is not the one that is applied: every client would be dealt anew,"
+            " and most connections would break",
+            fix="put it back, or say --reshuffle on every host at the same time",
+        )
+
+
+def _others(name: str, me: str) -> None:
+    if name == me:
+        raise UsageError(f"{name} is this host itself", fix="name another host")
+
+
+@contextmanager
+def _applied() -> Iterator[tuple[Links, Link, Applied]]:
+    """Hold everything that moving buckets by hand needs; UsageError without an apply before."""
+    _privileged()
+    with memory.locked(), Links() as links, _uninterrupted():
+        applied = memory.load()
+        if applied is None:
+            raise UsageError("nothing is applied here", fix="vipnft apply --switch")
+        link = _fit(links, applied.cluster, applied.host, applied.mode, applied)
+        yield links, link, applied
+
+
+def _privileged() -> None:
+    if not libc.may_administer():
+        raise UsageError("changing the network needs root (CAP_NET_ADMIN)", fix="run it with sudo")
+
+
+def _fit(links: Links, cluster: Cluster, name: str, mode: Mode, before: Applied | None) -> Link:
+    """Return the host's interface; UsageError if this machine can't be that host now."""
+    interface = cluster.host(name).interface
+    link = links.find(interface)
+    if link is None:
+        there = ", ".join(links.names())
+        raise UsageError(
+            f"interface {interface} is not on this machine (it has {there})",
+            fix=f"set interface in the cluster file's [[host]] {name}",
+        )
+    if link.name != interface:
+        raise UsageError(
+            f"{interface} is another name of {link.name}", fix=f"write interface = {link.name!r}"
+        )
+    if link.master:
+        raise UsageError(
+            f"{interface} is a port of a bridge or bond, which takes its frames",
+            fix="name the bridge or bond itself",
+        )
+    if link.loopback:
+        raise UsageError(
+            f"{interface} is the loopback interface", fix="name the one on the segment"
+        )
+    if not link.up:
+        raise UsageError(f"{interface} is down", fix=f"ip link set {interface} up")
+    if not link.carrier:
+        raise UsageError(f"{interface} has no carrier", fix="plug it in, or wait for its link")
+    if before and (before.mode, before.me.interface) != (mode, interface):
+        raise UsageError(
+            f"this host runs in {before.mode} mode on {before.me.interface},"
+            f" not in {mode} mode on {interface}",
+            fix="run `vipnft down` first",
+        )
+    if mode is Mode.SWITCH and link.mac == cluster.listen_mac:
+        raise UsageError(
+            f"{interface}'s own MAC is the listen MAC {link.mac}, which no switch may learn",
+            fix="give the interface its own MAC back, or set another cluster.listen_mac",
+        )
+    if mode is Mode.HUB and before is None and link.mac == cluster.listen_mac:
+        raise UsageError(
+            f"{interface} has the listen MAC {link.mac} already, and nothing tells its own",
+            fix=f"give it its own back: ip link set {interface} address MAC",
+        )
+    _macs(links, link, cluster, name)
+    for vip in cluster.vips:
+        what = links.taken(vip)
+        if what:
+            raise UsageError(f"{vip} is {what}", fix="take another address for the service")
+        other = [holder for holder in links.holders(vip) if holder != "lo"]
+        if other:
+            raise UsageError(
+                f"{vip} is an address of this host's {other[0]} already",
+                fix="ip addr del it there, or take another VIP: `apply` itself puts the VIP on lo",
+            )
+    return link
+
+
+def _macs(links: Links, link: Link, cluster: Cluster, name: str) -> None:
+    """Refuse MACs that another interface or host has: the switch would learn them there."""
+    for other in links.others(link):
+        if other.mac == cluster.listen_mac:
+            raise UsageError(
+                f"{other.name} has the listen MAC {other.mac}, which no switch may learn",
+                fix=f"give {other.name} another MAC, or set another cluster.listen_mac",
+            )
+    for host in cluster.hosts:
+        if host.name != name and host.send_mac == link.mac:
+            raise UsageError(
+                f"{link.name}'s own MAC {link.mac} is the send_mac of {host.name}",
+                fix="give each host a send_mac that no interface has",
+            )
+
+
+def _record(
+    links: Links, link: Link, before: Applied | None, cluster: Cluster, *, name: str, mode: Mode
+) -> Applied:
+    """Return the record of what is about to be applied; what was first there stays known."""
+    missing = [str(vip) for vip in cluster.vips if not links.holders(vip)]
+    added = before.addresses if before else ()
+    fresh = Applied(
+        cluster=cluster,
+        host=name,
+        mode=mode,
+        owners=(),
+        index=link.index,
+        mac=link.mac,
+        addresses=tuple(str(v) for v in cluster.vips if str(v) in added or str(v) in missing),
+    )
+    listen = cluster.listen_mac
+    if before and before.index == link.index:
+        ours = mode is Mode.SWITCH and (listen in before.filters or not links.listens(link, listen))
+        filters = (listen,) if ours else ()
+        return replace(fresh, mac=before.mac, sysctls=before.sysctls, filters=filters)
+    ours = mode is Mode.SWITCH and not links.listens(link, listen)
+    values = {key: sysctl.read(key) for key in wanted_sysctls(link.name, mode)}
+    return replace(
+        fresh,
+        sysctls={key: value for key, value in values.items() if value is not None},
+        filters=(listen,) if ours else (),
+    )
+
+
+def _steps_down(links: Links, applied: Applied, notes: list[str]) -> Iterator[Undo]:
+    link = links.at(applied.index)  # by its index: it may have another name by now
+    if nft.listing((NETDEV,)):
+        yield _revoke
+    for vip in applied.addresses:
+        yield partial(links.remove_address, vip)
+    if link and applied.mode is Mode.HUB and link.mac != applied.mac:
+        yield lambda: notes.extend(links.set_mac(link, applied.mac))
+    if link:
+        for mac in applied.filters:
+            yield partial(links.unlisten, link, mac)
+    yield partial(nft.apply, ruleset.nothing())
+    if link:
+        for key, value in applied.sysctls.items():
+            here = key.replace(f"/conf/{applied.me.interface}/", f"/conf/{link.name}/")
+            if sysctl.read(here) != value:
+                yield partial(sysctl.write, here, value)
+
+
+def _revoke() -> None:
+    """Fall silent at once; a ruleset that somebody broke may lack the set for it."""
+    with suppress(KernelError):
+        nft.apply([*ruleset.grant(), *ruleset.revoke()])
+
+
+def _sweep() -> Outcome:
+    """Without a record: remove nft tables of ours that somehow stayed, and say what may be left."""
+    if not nft.listing(TABLES):
+        return Outcome(changed=False)
+    nft.apply(ruleset.nothing())
+    raise KernelError(
+        "nft tables named vipnft stood here without a record of what was before; they are removed",
+        fix="look for the rest: VIPs on lo, the listen MAC on or in the filter of the interface,"
+        " arp_ignore and arp_announce",
+    )
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let no signal that a terminal or a person sends stop a change half-way."""
+    held = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP}
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)

@@ -1,0 +1,103 @@
+"""What agents agree through: one small protocol, a backend a file, chosen by a URL.
+
+Rule 1: one call is one atomic transaction, and one round trip.
+Rule 2: an error tells whether something may have been written; in doubt it is StoreUnknown.
+Rule 3: a version never comes twice for a key: not after delete and re-create, and not after
+        the whole store was lost and made anew.
+Rule 4: opening asks nobody: who opens a store that is down gets the error at the first call,
+        and may go on calling; the object finds the store again by itself.
+Rule 5: a backend's client library is imported only when such a store is opened.
+
+VipnftError
+└── StoreError            all say where, never with a password
+    ├── StoreUnreachable  it could not be asked, or not in time: nothing was written
+    ├── StoreUnknown      asked to write, and no answer: it may be written, now or later
+    ├── StoreRefused      it said no: nothing was written, and retrying helps after the fix only
+    └── StoreCorrupt      what is there is damaged, or not ours: nothing was written
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from vipnft.errors import UsageError, VipnftError
+
+SCHEMES = {
+    "sqlite": "sqlite:///absolute/path",
+    "etcd": "etcd://[user:password@]host[:port],...[?ca=FILE&cert=FILE&key=FILE]",
+}
+
+
+class StoreError(VipnftError):
+    """The store did not do what it was asked."""
+
+
+class StoreUnreachable(StoreError):  # noqa: N818
+    """It could not be asked, or a read was not answered in time: nothing was written."""
+
+
+class StoreUnknown(StoreError):  # noqa: N818
+    """A write without an answer: it may have been executed, or may yet be."""
+
+
+class StoreRefused(StoreError):  # noqa: N818
+    """It said no, and will again until somebody mends the cause: nothing was written."""
+
+
+class StoreCorrupt(StoreError):  # noqa: N818
+    """What is there is damaged or not ours: nothing was written."""
+
+
+class Entry(NamedTuple):
+    """A key's value. `version` is unique and growing for the key; 0 means there is no key."""
+
+    value: bytes
+    version: int
+
+
+Snapshot = Mapping[str, Entry]
+"""Every key of this cluster, as they were together at one moment."""
+
+
+class Answer(NamedTuple):
+    """Whether the puts were made, and everything as it was right after them."""
+
+    done: bool
+    snapshot: Snapshot
+
+
+class Store(Protocol):
+    """One cluster's keys. An object serves one call at a time, and does not outlive a fork."""
+
+    def transact(
+        self, versions: Mapping[str, int], puts: Mapping[str, bytes | None], *, timeout: float
+    ) -> Answer:
+        """If every key in `versions` has that version (0: absent), make all puts (None: delete),
+        else none of them, and read everything: all of it in one transaction."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections; a later call opens them anew."""
+        ...
+
+
+def open_store(url: str, cluster: str) -> Store:
+    """Return the store a URL names; UsageError if the URL or this machine is unfit for it."""
+    scheme, found, _ = url.partition("://")
+    if found and scheme == "sqlite":
+        from vipnft.store.sqlite import SqliteStore  # noqa: PLC0415 - see rule 5
+
+        return SqliteStore.at(url, cluster)
+    if found and scheme == "etcd":
+        try:
+            from vipnft.store.etcd import EtcdStore  # noqa: PLC0415 - see rule 5
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"etcd:// needs the Python package {error.name}, which is not installed",
+                fix="pip install 'vipnft[etcd]'",
+            ) from error
+
+        return EtcdStore.at(url, cluster)
+    raise UsageError(
+        f"no store is called {scheme!r}" if found else "a store is given as a URL",
+        fix=f"give one of these: {'  '.join(SCHEMES.values())}",
+    )
