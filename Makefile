@@ -1,7 +1,7 @@
 .PHONY: help demo test check golden bench-start bench-moves setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
-TESTS := $(RUNS) nginx-light nsd bind9-dnsutils curl procps iputils-ping netsniff-ng etcd-server openssl
+TESTS := $(RUNS) nginx-light nsd bind9-dnsutils curl procps iputils-ping netsniff-ng etcd-server openssl systemd
 BIN := .venv/bin
 
 help: ## say what each target does

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vipnft.config import parse, render
 from vipnft.errors import ConfigError
-from vipnft.model import MAX_BUCKETS, Cluster, Host, default_listen_mac
+from vipnft.model import MAX_BUCKETS, Agents, Check, Cluster, Host, default_listen_mac
 
 HEAD = """\
 [cluster]
@@ -33,7 +33,7 @@ BUCKETS = "use a whole number from 1 to 65536"
 WEIGHT = "use a whole number from 0 to 1000"
 MAC = 'use a unicast MAC, such as "02:00:00:00:00:01"'
 TOML = "correct it there (text stands in quotes, a number does not)"
-CLUSTER_KEYS = "name, seed, vips, interface, buckets, listen_mac"
+CLUSTER_KEYS = "name, seed, vips, interface, buckets, listen_mac, store, lease, beat, on_store_loss"
 
 
 def head(old: str, new: str) -> str:
@@ -140,7 +140,7 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
     ),
     "unknown table": (
         "[vrrp]\n" + SMALL,
-        ["vrrp: is not a known key; remove it, or use one of cluster, host"],
+        ["vrrp: is not a known key; remove it, or use one of cluster, host, check"],
     ),
     "unknown key, near": (
         cluster("BUCKETS = 256"),
@@ -399,10 +399,74 @@ wait = 1
             f'host[1] ("web1").weight: is 1.5, not a whole number; {WEIGHT}',
             f'host[2] ("web3").send_mac: is "33:33:00:00:00:01", {GROUP}; {MAC}',
             'host[3] ("web4").wait: is not a known key; did you mean weight?',
-            "ttl: is not a known key; remove it, or use one of cluster, host",
+            "ttl: is not a known key; remove it, or use one of cluster, host, check",
         ],
     ),
 }
+
+
+def check(*lines: str) -> str:
+    return SMALL + "\n[[check]]\n" + "\n".join(lines) + "\n"
+
+
+LEASE = 'use a time from 200ms to 60s, such as "200ms"'
+NONE = "not one of those there are"
+AGENT_FAULTS = {
+    'lease = "fast"': f'lease: is "fast", not a time; {LEASE}',
+    'lease = "100ms"': f'lease: is "100ms", not a time from 200ms to 60s; {LEASE}',
+    "lease = 1": f"lease: is 1, not text; {LEASE}",
+    'beat = "500ms"': 'beat: is "500ms", more than a third of the lease;'
+    " use 200ms, or a longer lease",
+    'on_store_loss = "die"': f'on_store_loss: is "die", {NONE}; use "fence" or "hold"',
+    'store = "etcd"': 'store: is "etcd", not a URL; use "sqlite:///path" or "etcd://host:port,..."',
+}
+CHECK_FAULTS = {
+    'kind = "ftp"': f'kind: is "ftp", {NONE}; use "tcp" or "http" or "dns" or "exec"',
+    'kind = "tcp"': "port: is missing in a tcp check; add a whole number from 1 to 65535",
+    'kind = "dns"': "name: is missing in a dns check; add a name to ask for",
+    'kind = "exec"': "command: is missing in an exec check; add a command: a list of words",
+    'kind = "http"\nname = "a"': "name: does not belong to a http check; remove it",
+    'kind = "http"\ntimeout = "2s"': 'timeout: is "2s", longer than the interval;'
+    " use 1s at most, or a longer interval",
+    'kind = "http"\npath = "x"': 'path: is "x", not a path; use a path, such as "/"',
+    'kind = "http"\nrise = 0': "rise: is 0, below 1; use a whole number from 1 to 100",
+    'kind = "exec"\ncommand = []': "command: is an empty list; use a command: a list of words",
+    'kind = "http"\nport = 65536': "port: is 65536, above 65535;"
+    " use a whole number from 1 to 65535",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        *((cluster(line), f"cluster.{found}") for line, found in AGENT_FAULTS.items()),
+        *((check(line), f"check[0].{found}") for line, found in CHECK_FAULTS.items()),
+    ],
+)
+def test_faults_of_agents_and_checks(text: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "dns.toml")
+    assert str(caught.value) == f"dns.toml: {line}"
+
+
+def test_agents_and_checks() -> None:
+    text = cluster('store = "sqlite:///x"\nlease = "300ms"\non_store_loss = "hold"') + (
+        '[[check]]\nkind = "http"\nbody = "ok"\n[[check]]\nkind = "exec"\ncommand = ["true"]\n'
+        '[[check]]\nkind = "dns"\nname = "a.test"\ninterval = "500ms"\n'
+    )
+    found = parse(text, "dns.toml")
+    assert found.agents == Agents(
+        store="sqlite:///x",
+        lease=0.3,
+        beat=0.06,
+        on_store_loss="hold",
+        checks=(
+            Check(kind="http", port=80, body="ok"),
+            Check(kind="exec", command=("true",)),
+            Check(kind="dns", port=53, name="a.test", interval=0.5, timeout=0.5),
+        ),
+    )
+    assert parse(render(found), "dns.toml") == found
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -477,6 +541,7 @@ def test_render_writes_defaults_out_and_what_differs() -> None:
         .replace("0A-BF-00-00-00-01", "0a:bf:00:00:00:01")
         .replace('"web1"\n', '"web1"\nweight = 1\n')
         .replace("00:0A", "00:0a")
+        .replace('00:01"\n', '00:01"\nlease = "1s"\nbeat = "200ms"\non_store_loss = "fence"\n', 1)
     )
 
 

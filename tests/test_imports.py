@@ -11,7 +11,9 @@ PACKAGE = Path(__file__).parent.parent / "vipnft"
 PURE = {
     "errors": set(),
     "model": {"errors"},
-    "config": {"model", "errors"},
+    "config": {"duration", "errors", "model", "shape"},
+    "shape": {"duration", "model"},
+    "duration": set(),
     "jhash": set(),
     "buckets": {"model", "errors"},
     "expr": set(),
@@ -20,7 +22,8 @@ PURE = {
     "elements": {"expr", "moving", "tables"},
     "lease": set(),
     "pact": {"model", "errors"},
-    "agreement": {"buckets", "errors", "pact"},
+    "agreement": {"buckets", "errors", "others", "pact"},
+    "others": {"pact"},
     "ruleset": {"model", "expr", "elements", "moving", "tables"},
     "drift": {"model", "buckets", "elements", "moving"},
     "cli.show": {"model", "buckets", "moving"},
@@ -32,14 +35,15 @@ IMPURE_STDLIB = {
 }  # fmt: skip
 # The only modules that may import each third-party package.
 EDGES = {
+    "dns": {"checks"},
     "etcd3gw": {"store.gateway"},
     "nftables": {"kernel.nft"},
-    "pydantic": {"config"},
+    "pydantic": {"config", "shape"},
     "pyroute2": {"kernel.links", "kernel.wear", "lab.links"},
     "rich": {"cli.hosts", "cli.picture"},
     "requests": {"store.gateway"},
     "sqlite3": {"store.sqlite"},
-    "typer": {"cli", "cli.hosts", "cli.lab", "cli.moves"},
+    "typer": {"cli", "cli.agent", "cli.cluster", "cli.hosts", "cli.lab", "cli.moves"},
     "urllib3": {"store.gateway"},
 }
 

@@ -10,16 +10,21 @@
 # Rule 5: a living host's bucket leaves by its own hand: its kernel first, then the table.
 # Rule 6: at start, and after a table write whose outcome nobody knows, the table is written once
 #         more, unchanged; before that no bucket enters the kernel.
-# Rule 7: no clock, store or kernel here: effects go out, results come in. What is between two
+# Rule 7: what is absent from the store is not dead before its lease is over: a table that is
+#         gone is written anew, and a host without a key replaced, after the same wait.
+# Rule 8: no clock, store or kernel here: effects go out, results come in. What is between two
 #         effects happens at one instant, what is at them may take any time.
 """One agent's part in the agreement, as a generator of effects."""
 
 from collections.abc import Collection, Generator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from vipnft.buckets import assign
 from vipnft.errors import UsageError
+from vipnft.others import Others
 from vipnft.pact import (
+    RENEWAL,
     TABLE,
     Arm,
     Effect,
@@ -28,8 +33,11 @@ from vipnft.pact import (
     Hold,
     Member,
     Note,
+    Order,
+    PactError,
     Params,
     Said,
+    Standing,
     Table,
     Transact,
     Wait,
@@ -37,10 +45,37 @@ from vipnft.pact import (
     drainers,
     key_of,
     members,
+    order,
     patience,
+    weights,
 )
 
 Life = Generator[Effect, Any, str]
+
+_NOTICE = 2
+"""Beats for which a move is to be seen coming before it begins, so that the others look out."""
+
+
+_NEVER = "?"
+"""What the name of an owner begins with who never was; no host's does."""
+
+
+class _Key(NamedTuple):
+    value: bytes
+    version: int
+
+
+_NOBODY = _Key(b"", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """The next table, why, and on which further conditions; `given`: what of mine it gives."""
+
+    table: Table
+    why: str
+    conditions: Mapping[str, int]
+    given: frozenset[int] = frozenset()
 
 
 class Agent:
@@ -50,53 +85,90 @@ class Agent:
         self.params, self.wish = params, wish
         self._table: Table | None = None  # what the kernel holds
         self._version = 0  # of that table in the store
+        self._last: Table | None = None  # the newest that was there
+        self._real: Table | None = None  # the newest in which anybody owned anything
         self._fenced = False
         self._beat = self._mine = 0  # my counter, and my key's version
+        self._lives = {params.incarnation, *params.former}
         self._slot = 0
-        self._seen: dict[str, tuple[int, float]] = {}  # others' versions, since when (my clock)
+        self._order = Order()
+        self._others = Others(params.me, params.lease)
+        self._dealt: tuple[object, tuple[str, ...]] = (None, ())
+        self._coming = 0  # beats for which moves have been pending
 
     def live(self) -> Life:
         """Beat until asked to stop and everything is given away; returns why it ended."""
         yield Flush()
-        yield from self._meet((yield from self._until_known(Transact({}, {}))))
+        yield from self._meet((yield from self._until_known()))
         while True:
-            said = yield from self._renew()
+            said = yield from self._renew(self.params.lease)
             if said is None:
                 self.wish = yield Wait()
                 continue
-            self._look(said)
             step = self._step(said)
             if step is not None:
-                yield from self._write(*step)
+                yield from self._write(step)
                 continue
-            if self.wish.stop and self._idle():
-                return "gave everything away"
-            self.wish = yield Wait()
+            if self.wish.standing is Standing.STOPPING and self._idle(said):
+                yield Transact({key_of(self.params.me): self._mine}, {key_of(self.params.me): None})
+                return "stopped"
+            if self.wish.renew:
+                if (yield from self._renew(max(self.params.lease, RENEWAL))) is not None:
+                    return "renewed"
+                continue
+            yield from self._rest()
+
+    def _rest(self) -> Generator[Effect, Any, None]:
+        """Wait for the next beat; where buckets are about to come or a host to be declared
+        dead, look for that meanwhile."""
+        while True:
+            self.wish = yield Wait(soon=self._coming > 0)
+            if self.wish.due:
+                return
+            said: Said | None = yield Transact({}, {})
+            if said is None:
+                return
+            self._look(said)
+            yield from self._follow(said)
+            if self._table and self._others.lost(said) & _parties(self._table):
+                return
 
     # The lease.
 
-    def _renew(self) -> Generator[Effect, Any, Said | None]:
+    def _renew(self, lease: float) -> Generator[Effect, Any, Said | None]:
         """Arm, beat, grant; None if the store did not answer."""
         p = self.params
         while True:
             self._slot ^= 1
-            yield Arm(self._slot, p.lease)
-            member = Member(p.incarnation, self._beat + 1, p.lease, self.wish.weight)
+            yield Arm(self._slot, lease)
+            member = self._member(lease)
             said: Said | None = yield Transact(
                 {TABLE: self._version, key_of(p.me): self._mine}, {key_of(p.me): member.dump()}
             )
             if said is None:
+                if p.hold and self._table:
+                    yield Grant(self._slot)  # nobody takes over from who holds
                 # The beat may have happened or may yet: my key's version tells, next time.
-                said = yield from self._until_known(Transact({}, {}))
+                said = yield from self._until_known()
+                self._look(said)
                 self._recognize(said)
                 yield from self._follow(said)
                 return None
+            self._look(said)
             if said.done:
                 self._beat, self._mine = member.beat, said.snapshot[key_of(p.me)].version
                 yield Grant(self._slot)
                 return said
             self._recognize(said)
             yield from self._follow(said)
+
+    def _member(self, lease: float) -> Member:
+        p, wish, said = self.params, self.wish, self._order
+        standing = wish.standing
+        if said.drained and standing is not Standing.STOPPING:
+            standing = Standing.DRAINED
+        weight = wish.weight if said.weight is None else said.weight
+        return Member(p.incarnation, self._beat + 1, lease, weight, standing, p.hold)
 
     def _recognize(self, said: Said) -> None:
         """Learn my own key's version; another life under my name ends this one."""
@@ -105,149 +177,196 @@ class Agent:
             self._mine = 0
             return
         member = Member.load(entry.value)
-        if member.incarnation != self.params.incarnation:
+        if member is not None and member.incarnation not in self._lives:
             raise UsageError(
                 f"another machine runs an agent as {self.params.me}",
                 fix="give each machine its own name (--host)",
             )
-        self._beat, self._mine = member.beat, entry.version
+        self._mine = entry.version
 
-    def _until_known(self, read: Transact) -> Generator[Effect, Any, Said]:
+    def _until_known(self) -> Generator[Effect, Any, Said]:
+        """Ask until the store answers; who holds carries on with what is in the kernel."""
         while True:
-            said: Said | None = yield read
+            said: Said | None = yield Transact({}, {})
             if said is not None:
                 return said
             self.wish = yield Wait()
+            if self.params.hold and self._table:
+                self._slot ^= 1
+                yield Arm(self._slot, self.params.lease)
+                yield Grant(self._slot)
 
     # Start.
 
     def _meet(self, said: Said) -> Life:
         """Find my key free, or wait until whoever beats under my name is known dead."""
         me = key_of(self.params.me)
-        first = said.snapshot.get(me)
-        while first is not None:
-            since = said.now
-            span = patience(Member.load(first.value).lease)
-            while said.now - since < span:
-                self.wish = yield Wait()
-                said = yield from self._until_known(Transact({}, {}))
-                now = said.snapshot.get(me)
-                if now is None or now.version != first.version:
-                    raise UsageError(
-                        f"an agent beats as {self.params.me} already",
-                        fix="stop it, or give this machine its own name (--host)",
-                    )
-            taken = yield Transact({me: first.version}, {me: None})
-            said = taken or (yield from self._until_known(Transact({}, {})))
-            first = said.snapshot.get(me)
+        first = said.snapshot.get(me, _NOBODY)
+        member, since = Member.load(first.value), said.now
+        while member and member.incarnation not in self._lives:
+            if said.now - since >= patience(member.lease):
+                self._lives.add(member.incarnation)  # it is over
+                break
+            self.wish = yield Wait()
+            said = yield from self._until_known()
+            if said.snapshot.get(me, _NOBODY).version != first.version:
+                raise UsageError(
+                    f"an agent beats as {self.params.me} already",
+                    fix="stop it, or give this machine its own name (--host)",
+                )
+        self._recognize(said)
+        self._look(said)
         yield from self._follow(said)
         return ""
 
     # The table.
+
+    def _look(self, said: Said) -> None:
+        self._order = order(said.snapshot, self.params.me)
+        self._others.look(said, _parties(self._last) if self._last else set())
 
     def _follow(self, said: Said) -> Generator[Effect, Any, None]:
         """Bring the kernel to the newest table; fence first where that is not yet done."""
         while True:
             entry = said.snapshot.get(TABLE)
             if entry is None:
+                if self._table is not None or self._version != 0:
+                    yield Hold(None, self.params.me)
                 self._table, self._version, self._fenced = None, 0, False
-                yield Hold(frozenset(), frozenset(), frozenset())
                 return
             if self._fenced:
-                yield from self._adopt(Table.load(entry.value), entry.version)
+                if entry.version != self._version:
+                    yield from self._adopt(Table.load(entry.value), entry.version)
                 return
             again = yield Transact({TABLE: entry.version}, {TABLE: entry.value})
             if again is None:
-                said = yield from self._until_known(Transact({}, {}))
+                said = yield from self._until_known()
             else:
                 self._fenced, said = again.done, again
 
     def _adopt(self, table: Table, version: int) -> Generator[Effect, Any, None]:
-        if version != self._version:
-            yield self._hold(table)
-            self._table, self._version = table, version
+        if (table.deal, len(table.owners)) != (self.params.deal, self.params.buckets):
+            raise PactError(
+                "the agents in this store deal clients by another seed, or to another number of"
+                " buckets",
+                fix="give all hosts the same file; to change it, stop all agents first",
+            )
+        yield Hold(table, self.params.me)
+        self._table = self._last = table
+        if not table.owners[0].startswith(_NEVER):
+            self._real = table
+        self._version = version
 
-    def _hold(self, table: Table, releasing: Collection[int] = ()) -> Hold:
-        """Return what the kernel is to hold of a table; what is being released drains already."""
-        me, gone = self.params.me, frozenset(releasing)
-        mine = frozenset(b for b, owner in enumerate(table.owners) if owner == me) - gone
-        joining = frozenset(b for b in mine if table.drains.get(b, frozenset()) - {me})
-        draining = frozenset(
-            b for b, hosts in table.drains.items() if me in hosts and table.owners[b] != me
-        )
-        return Hold(mine, joining, draining | gone)
-
-    def _look(self, said: Said) -> None:
-        """Note since when each other host's beat stands still."""
-        for key, entry in said.snapshot.items():
-            if key.startswith("host/") and self._seen.get(key, (0, 0.0))[0] != entry.version:
-                self._seen[key] = (entry.version, said.now)
-        self._seen = {key: seen for key, seen in self._seen.items() if key in said.snapshot}
-
-    def _step(self, said: Said) -> tuple[Table, dict[str, int], frozenset[int], str] | None:
-        """Return the next table, its further conditions, what it releases of mine, and why."""
-        me, known = self.params.me, members(said.snapshot)
-        dead = {
-            host
-            for host, member in known.items()
-            if host != me and said.now - self._seen[key_of(host)][1] >= patience(member.lease)
-        }
-        weights = {h: m.weight for h, m in known.items() if h not in dead}
-        if not any(weights.values()):
-            weights = dict.fromkeys(weights, 1)  # everybody fails: a broken check stops nothing
-        if self._table is None:
-            return Table(assign(weights, self.params.buckets)), {}, frozenset(), "first table"
-        old = self._table
-        target = assign(weights, len(old.owners), old.owners)
-        lost = dead | ({*old.owners, *drainers(old)} - set(known))
-        owners = tuple(
-            new if owner in lost else owner for owner, new in zip(old.owners, target, strict=True)
-        )
-        drains = {b: hosts - lost for b, hosts in old.drains.items()}
-        if owners != old.owners or drains != dict(old.drains):
-            conditions = {
-                key_of(host): said.snapshot[key_of(host)].version if host in known else 0
-                for host in lost & ({*old.owners} | drainers(old))
-            }
-            return Table(owners, _some(drains)), conditions, frozenset(), f"{_names(lost)} dead"
+    def _step(self, said: Said) -> _Step | None:
+        """Return what is next for the table to become, by this host's hand."""
+        lost, me, old = self._others.lost(said), self.params.me, self._table
+        known = members(said.snapshot)
+        shares = weights({host: m for host, m in known.items() if host not in lost})
+        if old is None:
+            return self._placeholder()
+        target = self._target(shares, old.owners)
+        taken = self._takeover(old, target, lost, said)
+        if taken is not None:
+            return taken
         given = frozenset(
             b for b, (o, n) in enumerate(zip(old.owners, target, strict=True)) if o == me != n
         )
-        if given:
-            owners = tuple(target[b] if b in given else o for b, o in enumerate(old.owners))
-            drains = {
-                **old.drains,
-                **{b: old.drains.get(b, frozenset()) - {target[b]} | {me} for b in given},
-            }
-            return Table(owners, _some(drains)), {}, given, f"{len(given)} buckets given away"
+        moving = old.owners != target or self._others.doubtful(said, {*old.owners})
+        self._coming = self._coming + 1 if moving else 0
+        if given and (self._coming > _NOTICE or self.wish.cut_off):
+            return self._giving(old, target, given)
         over = frozenset(b for b in self.wish.drained if me in old.drains.get(b, frozenset()))
         if over:
             drains = {b: hosts - {me} if b in over else hosts for b, hosts in old.drains.items()}
-            return Table(old.owners, _some(drains)), {}, frozenset(), f"{len(over)} drained"
+            table = Table(old.owners, _some(drains), old.deal)
+            return _Step(table, f"{len(over)} buckets drained", {})
         return None
 
-    def _write(
-        self, table: Table, conditions: dict[str, int], releasing: frozenset[int], why: str
-    ) -> Generator[Effect, Any, None]:
-        if releasing and self._table is not None:
-            yield self._hold(self._table, releasing)  # by my own hand: the kernel first
-        said = yield Transact({TABLE: self._version, **conditions}, {TABLE: table.dump()})
+    def _placeholder(self) -> _Step:
+        """Return a table in which one who never was owns all, and is taken over from as anybody
+        who is silent: by then every lease under a table that was there before is over. Its name
+        comes once, so that a table deleted again meanwhile is waited for again."""
+        nobody = f"{_NEVER}{self.params.incarnation}.{self._beat}"
+        table = Table((nobody,) * self.params.buckets, {}, self.params.deal)
+        return _Step(table, "no table in the store: a new one, once any lease is over", {})
+
+    def _target(self, shares: dict[str, int], owners: tuple[str, ...]) -> tuple[str, ...]:
+        if not any(shares.values()):
+            return owners
+        key = (tuple(sorted(shares.items())), owners)
+        if self._dealt[0] != key:
+            self._dealt = (key, assign(shares, len(owners), self._prior(owners)))
+        return self._dealt[1]
+
+    def _prior(self, owners: tuple[str, ...]) -> tuple[str, ...]:
+        """Return who owned last what nobody owns now: their connections may be there still."""
+        if self._real is None:
+            return owners
+        return tuple(
+            last if owner.startswith(_NEVER) else owner
+            for owner, last in zip(owners, self._real.owners, strict=True)
+        )
+
+    def _takeover(
+        self, old: Table, target: tuple[str, ...], lost: set[str], said: Said
+    ) -> _Step | None:
+        gone = lost & _parties(old)
+        if not gone:
+            return None
+        owners = tuple(
+            new if owner in gone else owner for owner, new in zip(old.owners, target, strict=True)
+        )
+        drains = {b: hosts - gone for b, hosts in old.drains.items()}
+        table = Table(owners, _some(drains), old.deal)
+        if (table.owners, table.drains) == (old.owners, dict(old.drains)):
+            return None  # nobody is left to take over
+        conditions = {key_of(h): self._others.version(h) for h in gone}
+        silent = max(self._others.silence(h, said.now) for h in gone)
+        if all(host.startswith(_NEVER) for host in gone):
+            return _Step(table, f"dealt all buckets to {_names(set(owners))}", conditions)
+        return _Step(table, f"took over from {_names(gone)}: silent for {silent:.2f} s", conditions)
+
+    def _giving(self, old: Table, target: tuple[str, ...], given: frozenset[int]) -> _Step:
+        me = self.params.me
+        owners = tuple(target[b] if b in given else o for b, o in enumerate(old.owners))
+        mine = frozenset() if self.wish.cut_off else frozenset({me})
+        drains = {
+            **old.drains,
+            **{b: old.drains.get(b, frozenset()) - {target[b], me} | mine for b in given},
+        }
+        to = _names({target[b] for b in given})
+        table = Table(owners, _some(drains), old.deal)
+        return _Step(table, f"giving {len(given)} buckets to {to}", {}, given)
+
+    def _write(self, step: _Step) -> Generator[Effect, Any, None]:
+        if step.given:
+            yield Note(step.why)
+            yield Hold(step.table, self.params.me)  # by my own hand: the kernel first
+        said = yield Transact({TABLE: self._version, **step.conditions}, {TABLE: step.table.dump()})
         if said is None:
             self._fenced = False
-            said = yield from self._until_known(Transact({}, {}))
+            said = yield from self._until_known()
         elif said.done:
             self._fenced = True
-            yield Note(why)
-        if releasing:
+            if not step.given:
+                yield Note(step.why)
+        self._look(said)
+        if step.given:
             self._version = -1  # the kernel holds no table's content now: take it up anew
         yield from self._follow(said)
 
-    def _idle(self) -> bool:
-        """Tell whether nothing is mine any more, not even a drain."""
+    def _idle(self, said: Said) -> bool:
+        """Tell whether nothing is mine any more, not even a drain; or nobody is there to give
+        it to."""
         if self._table is None:
             return True
-        hold = self._hold(self._table)
-        return not hold.owned and not hold.draining
+        hold = Hold(self._table, self.params.me)
+        others = {h: m for h, m in members(said.snapshot).items() if h != self.params.me}
+        return not (hold.owned or hold.draining) or not any(weights(others).values())
+
+
+def _parties(table: Table) -> set[str]:
+    return {*table.owners} | drainers(table)
 
 
 def _some(drains: Mapping[int, frozenset[str]]) -> dict[int, frozenset[str]]:

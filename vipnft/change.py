@@ -37,7 +37,7 @@ def whole(applied: Applied, mac: str, *, granted: bool) -> Commands:
     """Return the transaction that loads all of what is applied, as it is by now."""
     a = applied
     now = current(applied)
-    return ruleset.whole(a.cluster, a.me, a.mode, mac, now, granted=granted)
+    return ruleset.whole(a.cluster, a.me, a.mode, mac, now, granted=granted, leased=a.leased)
 
 
 def current(applied: Applied) -> tuple[Phase, ...]:
@@ -66,7 +66,7 @@ class Change:
             self._remember()
             self._settings(found)
             self._leave()
-            if skeleton_drift(expected, found.tables):
+            if skeleton_drift(expected, found.tables, leased=self._now.leased):
                 # With nothing but the rules to change, they come granted: no gap.
                 ready = self._before is not None and not link_drift(self._now, found)
                 self._rules(granted=ready)
@@ -74,7 +74,8 @@ class Change:
                 self._elements()
             self._listen(found)
             self._come(found)
-            nft.apply(ruleset.grant())
+            if not self._now.leased:
+                nft.apply(ruleset.grant())
             memory.save(self._now)
         except BaseException as error:
             failures = attempt(reversed(self._undo))

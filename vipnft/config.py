@@ -12,117 +12,31 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
-from ipaddress import IPv4Address, IPv4Network, ip_address
-from typing import Annotated, Any
+from ipaddress import IPv4Address
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from vipnft import duration
 from vipnft.errors import ConfigError, Fault
-from vipnft.model import MAX_BUCKETS, Cluster, Host, default_listen_mac, is_unicast_mac
+from vipnft.model import MAX_BUCKETS, Agents, Check, Cluster, Host, default_listen_mac
+from vipnft.shape import (
+    AGENTS,
+    DEFAULTS,
+    KINDS,
+    ONLY,
+    PORTS,
+    SHAPES,
+    CheckShape,
+    ClusterShape,
+    FileShape,
+    HostShape,
+    checked_mac,
+)
 
 _Loc = tuple[int | str, ...]
 _Problem = tuple[_Loc, str, str]  # where, what was found, the fix
 _Table = Mapping[str, Any]
-_DEFAULTS: dict[str, Any] = {f.name: f.default for f in (*fields(Cluster), *fields(Host))}
-
-_REFUSED = (
-    (IPv4Network("255.255.255.255/32"), "the broadcast address"),
-    (IPv4Network("0.0.0.0/8"), "an unspecified address"),
-    (IPv4Network("127.0.0.0/8"), "a loopback address"),
-    (IPv4Network("224.0.0.0/4"), "a multicast address"),
-    (IPv4Network("240.0.0.0/4"), "a reserved address"),
-)
-
-
-def _vip(text: str) -> str:
-    """Check a VIP; here and below a ValueError holds what it is and, if it has its own, the fix."""
-    head, slash, _ = text.partition("/")
-    try:
-        address = ip_address(head)
-    except ValueError:
-        raise ValueError("not an IPv4 address") from None
-    if not isinstance(address, IPv4Address):
-        raise ValueError("an IPv6 address", "use an IPv4 address: this version serves no other")
-    for network, what in _REFUSED:
-        if address in network:
-            raise ValueError(what)
-    if slash:
-        raise ValueError("with a prefix length", f'write the address alone: "{head}"')
-    return text
-
-
-# Linux refuses "/", ":" and white space; nft reads "*" as a wildcard, and quotes names with '"'.
-_INTERFACE = re.compile(r'[^\x00-\x20/:*%"\\\x7f-\U0010ffff]{1,15}')
-
-
-def _interface(text: str) -> str:
-    if text == "lo":
-        raise ValueError("loopback, which faces no segment")
-    if text in {".", ".."} or not _INTERFACE.fullmatch(text):
-        raise ValueError("not an interface name")
-    return text
-
-
-_MAC = re.compile(r"[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}")
-
-
-def _mac(text: str) -> str:
-    if not _MAC.fullmatch(text):
-        raise ValueError("not a MAC address")
-    mac = text.lower().replace("-", ":")
-    if not is_unicast_mac(mac):
-        raise ValueError("a multicast, broadcast or zero address")
-    return mac
-
-
-def _whole(low: int, high: int, more: str = "") -> Any:
-    return Field(ge=low, le=high, description=f"a whole number from {low} to {high}{more}")
-
-
-_Name = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9._-]{1,63}$"),
-    Field(description='a name of 1 to 63 letters, digits, ".", "_" or "-"'),
-]
-_Interface = Annotated[
-    str,
-    AfterValidator(_interface),
-    Field(description='a Linux interface name of 1 to 15 characters, such as "eth0"'),
-]
-_Mac = Annotated[
-    str, AfterValidator(_mac), Field(description='a unicast MAC, such as "02:00:00:00:00:01"')
-]
-
-
-class _Shape(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class _ClusterShape(_Shape):
-    name: _Name
-    seed: Annotated[int, _whole(0, 2**32 - 1, ", the same on every host, kept private")]
-    vips: Annotated[list[Annotated[str, AfterValidator(_vip)]], Field(min_length=1)] = Field(
-        description='unicast IPv4 addresses, such as ["192.0.2.100"]'
-    )
-    interface: _Interface
-    buckets: Annotated[int, _whole(1, MAX_BUCKETS)] = _DEFAULTS["buckets"]
-    listen_mac: _Mac = ""
-
-
-class _HostShape(_Shape):
-    name: _Name
-    weight: Annotated[int, _whole(0, 1000)] = _DEFAULTS["weight"]
-    interface: _Interface = ""
-    send_mac: _Mac = ""
-
-
-class _FileShape(_Shape):
-    cluster: _ClusterShape = Field(description="one [cluster] table")
-    host: list[_HostShape] = Field(min_length=1, description="a [[host]] table for each host")
-
-
-_TABLES: dict[str, type[_Shape]] = {"cluster": _ClusterShape, "host": _HostShape}
 
 
 def parse(text: str, file: str) -> Cluster:
@@ -139,19 +53,24 @@ def parse(text: str, file: str) -> Cluster:
     if not document:
         fix = "add a [cluster] table, and a [[host]] table for each host"
         raise ConfigError([Fault(file, "", "is empty", fix)])
-    shape: _FileShape | None = None
+    shape: FileShape | None = None
     problems: list[_Problem] = []
     try:
-        shape = _FileShape.model_validate(document)
+        shape = FileShape.model_validate(document)
     except ValidationError as error:
         problems = [_translate(dict(item)) for item in error.errors(include_url=False)]
     sound = _sound(document, (), {at for at, *_ in problems})
     cluster = sound.get("cluster") or {}
     hosts = [host or {"weight": None} for host in sound.get("host") or []]
     problems += _cross(cluster, hosts)
+    problems += _cross_times(cluster)
+    for number, check in enumerate(sound.get("check") or []):
+        problems += (
+            (("check", number, key), found, fix) for key, found, fix in _cross_check(check or {})
+        )
     if shape is None or problems:
         raise ConfigError([Fault(file, _key(at, hosts), *rest) for at, *rest in sorted(problems)])
-    return _build(shape.cluster, shape.host)
+    return _build(shape.cluster, shape.host, shape.check)
 
 
 def render(cluster: Cluster) -> str:
@@ -165,6 +84,7 @@ def render(cluster: Cluster) -> str:
         f"interface = {_quote(common)}",
         f"buckets = {cluster.buckets}",
         f"listen_mac = {_quote(cluster.listen_mac)}",
+        *_render_agents(cluster.agents),
     ]
     for host in cluster.hosts:
         lines += ["", "[[host]]", f"name = {_quote(host.name)}", f"weight = {host.weight}"]
@@ -172,15 +92,84 @@ def render(cluster: Cluster) -> str:
             lines.append(f"interface = {_quote(host.interface)}")
         if host.send_mac:
             lines.append(f"send_mac = {_quote(host.send_mac)}")
+    for check in cluster.agents.checks:
+        lines += ["", "[[check]]", *_render_check(check)]
     return "\n".join(lines) + "\n"
 
 
-def _build(shape: _ClusterShape, hosts: Iterable[_HostShape]) -> Cluster:
-    said = shape.model_dump(exclude_unset=True, exclude={"interface"})
+def _render_agents(agents: Agents) -> list[str]:
+    return [
+        *([f"store = {_quote(agents.store)}"] if agents.store else []),
+        f"lease = {_quote(duration.text(agents.lease))}",
+        f"beat = {_quote(duration.text(agents.beat))}",
+        f"on_store_loss = {_quote(agents.on_store_loss)}",
+    ]
+
+
+def _render_check(check: Check) -> Iterator[str]:
+    yield f"kind = {_quote(check.kind)}"
+    yield f"interval = {_quote(duration.text(check.interval))}"
+    yield f"timeout = {_quote(duration.text(check.timeout))}"
+    yield f"rise = {check.rise}"
+    yield f"fall = {check.fall}"
+    for key in KINDS[check.kind]:
+        value = getattr(check, key)
+        if isinstance(value, tuple):
+            yield f"{key} = [{', '.join(map(_quote, value))}]"
+        elif value != "":
+            yield f"{key} = {value if isinstance(value, int) else _quote(value)}"
+
+
+def _build(
+    shape: ClusterShape, hosts: Iterable[HostShape], checks: Iterable[CheckShape]
+) -> Cluster:
+    said = shape.model_dump(exclude_unset=True, exclude={"interface", *AGENTS})
+    lease = duration.seconds(shape.lease)
+    said["agents"] = Agents(
+        store=shape.store,
+        lease=lease,
+        beat=duration.seconds(shape.beat) if shape.beat else lease / 5,
+        on_store_loss=shape.on_store_loss,
+        checks=tuple(_check(check) for check in checks),
+    )
     vips = tuple(IPv4Address(vip) for vip in shape.vips)
     each = [{"interface": shape.interface} | host.model_dump(exclude_unset=True) for host in hosts]
     said |= {"vips": vips, "hosts": tuple(Host(**host) for host in each)}
     return Cluster(**{"listen_mac": default_listen_mac(vips[0])} | said)
+
+
+def _check(shape: CheckShape) -> Check:
+    said = shape.model_dump(exclude_unset=True)
+    said |= {key: duration.seconds(getattr(shape, key)) for key in ("interval", "timeout")}
+    said["timeout"] = min(said["timeout"], said["interval"])
+    said["command"] = tuple(shape.command)
+    port = shape.port or PORTS.get(shape.kind, 0)
+    return Check(**said | {"port": port})
+
+
+def _cross_times(cluster: _Table) -> Iterator[_Problem]:
+    lease, beat = cluster.get("lease", "1s"), cluster.get("beat")
+    if lease and beat and duration.seconds(beat) > duration.seconds(lease) / 3:
+        found = f"is {_show(beat)}, more than a third of the lease"
+        fix = f"use {duration.text(duration.seconds(lease) / 5)}, or a longer lease"
+        yield ("cluster", "beat"), found, fix
+
+
+def _cross_check(check: _Table) -> Iterator[tuple[str, str, str]]:
+    """Yield what is wrong with a check as a whole: its key, what was found, the fix."""
+    kind = check.get("kind")
+    if kind is None:
+        return
+    required = {"tcp": "port", "dns": "name", "exec": "command"}.get(kind)
+    if required and required not in check:
+        fix = f"add {CheckShape.model_fields[required].description}"
+        yield required, f"is missing in {_a(kind)} check", fix
+    for key in set(check) & set(ONLY) - set(KINDS[kind]):
+        yield key, f"does not belong to {_a(kind)} check", "remove it"
+    interval, timeout = check.get("interval", "1s"), check.get("timeout")
+    if interval and timeout and duration.seconds(timeout) > duration.seconds(interval):
+        found = f"is {_show(timeout)}, longer than the interval"
+        yield "timeout", found, f"use {interval} at most, or a longer interval"
 
 
 def _sound(value: Any, loc: _Loc, bad: set[_Loc]) -> Any:
@@ -201,24 +190,24 @@ def _cross(cluster: _Table, hosts: list[_Table]) -> Iterator[_Problem]:
         yield ("cluster", "vips", number), found, "remove one of the two"
 
     names = [host.get("name") for host in hosts]
-    macs = [_mac(mac) if (mac := host.get("send_mac")) else None for host in hosts]
+    macs = [checked_mac(mac) if (mac := host.get("send_mac")) else None for host in hosts]
     for key, values, what in (("name", names, "name"), ("send_mac", macs, "MAC")):
         for number, first in _repeats(values):
             found = f"is {_show(values[number])}, the same as {_key(('host', first, key), hosts)}"
             yield ("host", number, key), found, f"give each host a {what} of its own"
 
     default = default_listen_mac(IPv4Address(vips[0])) if vips[0] else None
-    listen = _mac(mac) if (mac := cluster.get("listen_mac", default)) else None
+    listen = checked_mac(mac) if (mac := cluster.get("listen_mac", default)) else None
     for number, mac in enumerate(macs):
         if mac and mac == listen:
             found = f"is {_show(mac)}, the listen MAC"
             yield ("host", number, "send_mac"), found, "give the host a MAC of its own"
 
-    weights = [host.get("weight", _DEFAULTS["weight"]) for host in hosts]
+    weights = [host.get("weight", DEFAULTS["weight"]) for host in hosts]
     if weights and all(weight == 0 for weight in weights):
         yield ("host",), "has weight 0 everywhere", "give one host at least weight 1"
     working = sum(bool(weight) for weight in weights)
-    buckets = cluster.get("buckets", _DEFAULTS["buckets"])
+    buckets = cluster.get("buckets", DEFAULTS["buckets"])
     if buckets is not None and buckets < working:
         by_default = "" if "buckets" in cluster else " by default"
         found = f"is {buckets}{by_default}, below the number of hosts with a weight above 0"
@@ -253,7 +242,7 @@ def _translate(error: _Table) -> _Problem:
     loc, kind, context = error["loc"], error["type"], error.get("ctx", {})
     found = _FOUND.get(kind, "is {value}, which can't be used")
     keys = [part for part in loc if isinstance(part, str)]
-    known = (_TABLES[keys[0]] if len(keys) > 1 else _FileShape).model_fields
+    known = (SHAPES[keys[0]] if len(keys) > 1 else FileShape).model_fields
     if kind == "extra_forbidden":
         fix = _suggest(keys[-1], list(known))
     elif kind == "value_error" and len(context["error"].args) > 1:
@@ -264,7 +253,11 @@ def _translate(error: _Table) -> _Problem:
 
 
 def _suggest(key: str, known: list[str]) -> str:
-    for header, shape in (("[cluster]", _ClusterShape), ("[[host]]", _HostShape)):
+    for header, shape in (
+        ("[cluster]", ClusterShape),
+        ("[[host]]", HostShape),
+        ("[[check]]", CheckShape),
+    ):
         if key in shape.model_fields:
             return f"move it to {header}"
     near = difflib.get_close_matches(key[:64].lower(), known, n=1)
@@ -297,3 +290,7 @@ def _show(value: object) -> str:
 
 def _quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

@@ -6,7 +6,7 @@
 """What was applied against what was found, as lines for a person."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vipnft.buckets import ranges
@@ -18,6 +18,7 @@ _LINES = 6  # of one nft table's difference; enough to see what happened
 _WIDTH = 110
 _NEAR = 2.0  # seconds before a timer's end in which its phase may be the one or the next
 _CONTAINERS = frozenset(name for _, name in CONTAINERS)
+_LEASE = frozenset({"armed", "granted"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ def drift(
     `expected` is each nft table's text by family, as this kernel lists the ruleset; `phases`
     what the host is to do with each bucket by now.
     """
-    tables = skeleton_drift(expected, found.tables)
+    tables = skeleton_drift(expected, found.tables, leased=applied.leased)
     buckets = () if "netdev" not in found.tables else bucket_drift(phases, found.cells)
     return (*link_drift(applied, found), *tables, *buckets)
 
@@ -78,15 +79,19 @@ def link_drift(applied: Applied, found: Facts) -> tuple[str, ...]:
     return tuple(_links(applied, found))
 
 
-def skeleton_drift(expected: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what differs in the nft tables but for buckets: `-` was applied, `+` stands there."""
+def skeleton_drift(
+    expected: Mapping[str, str], found: Mapping[str, str], *, leased: bool = False
+) -> tuple[str, ...]:
+    """Return what differs in the nft tables but for buckets, and for the lease where an agent
+    keeps it: `-` was applied, `+` stands there."""
+    moving = _CONTAINERS | _LEASE if leased else _CONTAINERS
     lines: list[str] = []
     for family, text in expected.items():
         if family not in found:
             lines.append(f"nft table {family} vipnft is gone")
-        elif _skeleton(found[family]) != _skeleton(text):
+        elif _skeleton(found[family], moving) != _skeleton(text, moving):
             lines.append(f"nft table {family} vipnft is not what was applied:")
-            lines += _difference(_skeleton(text), _skeleton(found[family]))
+            lines += _difference(_skeleton(text, moving), _skeleton(found[family], moving))
     return tuple(lines)
 
 
@@ -112,13 +117,13 @@ def _alike(want: Phase, have: Phase) -> bool:
     return want.state is have.state or (near and frozenset((want.state, have.state)) in ends)
 
 
-def _skeleton(listing: str) -> str:
-    """Return an nft table's text without the elements that buckets have in it."""
+def _skeleton(listing: str, moving: Collection[str]) -> str:
+    """Return an nft table's text without the elements of the sets and maps in `moving`."""
     kept, inside, skipping = [], False, False
     for line in listing.splitlines():
         words = line.split()
         if words[:1] in (["map"], ["set"], ["chain"]):
-            inside = words[1] in _CONTAINERS
+            inside = words[1] in moving
         if inside and words[:1] == ["elements"]:
             skipping = True
         if not skipping:

@@ -140,9 +140,12 @@ def _timer(name: str, wanted: Iterable[tuple[int, float | None, float | None]]) 
     stale = [b for b, old, _ in differing if old is not None]
     yield from table.add(name, stale)
     yield from table.delete(name, stale)
-    yield from table.add(
-        name, [expiring(b, math.ceil(new)) for b, _, new in differing if new is not None]
-    )
+    yield from table.add(name, [_until(b, new) for b, _, new in differing if new is not None])
+
+
+def _until(bucket: int, seconds: float) -> object:
+    """Return an element that ends in time; in none at all where an agent will end it."""
+    return bucket if math.isinf(seconds) else expiring(bucket, math.ceil(seconds))
 
 
 def _element(name: str, bucket: int) -> object:

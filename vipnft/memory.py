@@ -18,7 +18,8 @@ from vipnft.kernel import libc
 from vipnft.model import Applied, Mode
 
 DIRECTORY = Path("/run/vipnft")
-_VERSION = 3
+_VERSION = 4
+_LIVES = 16  # of earlier agents that are remembered
 
 
 @contextmanager
@@ -36,6 +37,49 @@ def locked() -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def living(incarnation: str) -> Iterator[frozenset[str]]:
+    """Be the one agent of this network namespace; gives the lives before this one, which are over.
+
+    UsageError if an agent lives here. What is written outlasts a kill, not a reboot.
+    """
+    handle = _claim()
+    if handle is None:
+        raise UsageError("an agent runs on this machine already", fix="systemctl status vipnft")
+    with os.fdopen(handle, "r+", encoding="ascii") as file:
+        lives = file.read().split()[-_LIVES:]
+        file.seek(0)
+        file.write("\n".join([*lives, incarnation]) + "\n")
+        file.truncate()
+        file.flush()
+        yield frozenset(lives)
+
+
+def tended() -> bool:
+    """Tell whether an agent lives in this network namespace."""
+    handle = _claim()
+    if handle is not None:
+        os.close(handle)
+    return handle is None
+
+
+def _claim() -> int | None:
+    """Return the agents' lock, held; None if somebody else holds it."""
+    try:
+        DIRECTORY.mkdir(mode=0o755, exist_ok=True)
+        handle = os.open(_path(".agent"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(
+            f"{DIRECTORY} can't be written: {error.strerror}", fix="run it with sudo"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def load() -> Applied | None:
@@ -62,6 +106,7 @@ def load() -> Applied | None:
             sysctls=found["sysctls"],
             addresses=tuple(found["addresses"]),
             drains={int(b): dict(hosts) for b, hosts in found["drains"].items()},
+            leased=found["leased"],
         )
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise KernelError(
@@ -90,6 +135,7 @@ def save(record: Applied) -> None:
             "sysctls": record.sysctls,
             "addresses": record.addresses,
             "drains": record.drains,
+            "leased": record.leased,
         }
     )
     try:

@@ -39,6 +39,36 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """How a host looks whether its service works. Times in seconds; `rise` and `fall` are how
+    many results in a row change its mind. `kind` is tcp, http, dns or exec."""
+
+    kind: str
+    interval: float = 1.0
+    timeout: float = 1.0
+    rise: int = 2
+    fall: int = 3
+    port: int = 0
+    path: str = "/"
+    status: int = 200
+    body: str = ""
+    name: str = ""
+    type: str = "A"
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agents:
+    """How a cluster's agents work; `lease` and `beat` in seconds, `on_store_loss` fence or hold."""
+
+    store: str = ""
+    lease: float = 1.0
+    beat: float = 0.2
+    on_store_loss: str = "fence"
+    checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """What every host of a cluster has in common; MACs are lower case, colon separated."""
 
@@ -48,6 +78,7 @@ class Cluster:
     listen_mac: str
     hosts: tuple[Host, ...]
     buckets: int = 256
+    agents: Agents = Agents()
 
     def host(self, name: str) -> Host:
         """Return the host called `name`; UsageError names those there are."""
@@ -72,7 +103,8 @@ class Applied:
 
     `index` and `mac` are the interface's own when it was first touched; `filters` the MACs that
     were put into its unicast filter; `sysctls` the values that stood there; `addresses` the VIPs
-    that the host did not carry already; `drains` who drains what.
+    that the host did not carry already; `drains` who drains what; `leased`: an agent keeps the
+    lease, and silence is in order where there is none.
     """
 
     cluster: Cluster
@@ -85,6 +117,7 @@ class Applied:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()
     drains: Drains = field(default_factory=dict)
+    leased: bool = False
 
     @property
     def me(self) -> Host:

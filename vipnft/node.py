@@ -16,8 +16,9 @@ from vipnft.buckets import ranges
 from vipnft.change import Change, Outcome, Undo, attempt, cells, current
 from vipnft.drift import Facts, drift, wanted_sysctls
 from vipnft.errors import KernelError, UsageError
+from vipnft.fit import fit, privileged, record
 from vipnft.jhash import bucket
-from vipnft.kernel import clock, libc, nft, scratch, sockets, sysctl
+from vipnft.kernel import clock, nft, scratch, sockets, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners
 from vipnft.moving import Phase, given, move, owners_of
@@ -40,17 +41,23 @@ def apply(
     with every step before it undone.
     """
     cluster.host(name)
-    _privileged()
-    with memory.locked(), Links() as links, _uninterrupted():
+    privileged()
+    with memory.locked(), Links() as links, uninterrupted():
         before = memory.load()
-        link = _fit(links, cluster, name, mode, before)
+        _untended()
+        if before and before.leased:
+            raise UsageError(
+                "an agent was here and is gone; what the cluster agreed on since, no file says",
+                fix="start it again, or run `vipnft down` first",
+            )
+        link = fit(links, cluster, name, mode, before)
         for gone in dead:
             _others(gone, name)
             if before is None or gone not in before.cluster.weights:
                 cluster.host(gone)
         if before and not reshuffle:
             _same_deal(before.cluster, cluster)
-        now = _record(links, link, before, cluster, name=name, mode=mode)
+        now = record(links, link, before, cluster, name=name, mode=mode)
         owners, drains = _owners(before, cluster, name, drain, dead)
         now = replace(now, owners=owners, drains=drains)
         return _bring(links, link, before, now)
@@ -84,8 +91,14 @@ def take(buckets: Sequence[int], source: str | None, drain: int) -> Outcome:
 
 def down() -> Outcome:
     """Give this machine back as it was before the first `apply`; nothing applied is fine."""
-    _privileged()
-    with memory.locked(), Links() as links, _uninterrupted():
+    privileged()
+    _untended()
+    return give_back()
+
+
+def give_back() -> Outcome:
+    """Do what `down` does, also for the agent that lives here."""
+    with memory.locked(), Links() as links, uninterrupted():
         applied = memory.load()
         if applied is None:
             return _sweep()
@@ -147,7 +160,7 @@ def facts(links: Links, applied: Applied) -> Facts:
 def expectation(applied: Applied, mac: str) -> dict[str, str]:
     """Return the nft tables' text, without buckets, as this kernel lists them if all is well."""
     a = applied
-    commands = ruleset.whole(a.cluster, a.me, a.mode, mac, (), granted=True)
+    commands = ruleset.whole(a.cluster, a.me, a.mode, mac, (), granted=True, leased=a.leased)
     return scratch.listing(commands, TABLES, a.me.interface)
 
 
@@ -206,120 +219,22 @@ def _others(name: str, me: str) -> None:
 @contextmanager
 def _applied() -> Iterator[tuple[Links, Link, Applied]]:
     """Hold everything that moving buckets by hand needs; UsageError without an apply before."""
-    _privileged()
-    with memory.locked(), Links() as links, _uninterrupted():
+    privileged()
+    with memory.locked(), Links() as links, uninterrupted():
         applied = memory.load()
+        _untended()
         if applied is None:
             raise UsageError("nothing is applied here", fix="vipnft apply --switch")
-        link = _fit(links, applied.cluster, applied.host, applied.mode, applied)
+        link = fit(links, applied.cluster, applied.host, applied.mode, applied)
         yield links, link, applied
 
 
-def _privileged() -> None:
-    if not libc.may_administer():
-        raise UsageError("changing the network needs root (CAP_NET_ADMIN)", fix="run it with sudo")
-
-
-def _fit(links: Links, cluster: Cluster, name: str, mode: Mode, before: Applied | None) -> Link:
-    """Return the host's interface; UsageError if this machine can't be that host now."""
-    interface = cluster.host(name).interface
-    link = links.find(interface)
-    if link is None:
-        there = ", ".join(links.names())
+def _untended() -> None:
+    if memory.tended():
         raise UsageError(
-            f"interface {interface} is not on this machine (it has {there})",
-            fix=f"set interface in the cluster file's [[host]] {name}",
+            "an agent serves on this machine, and it alone moves buckets here",
+            fix="vipnft drain, resume or weight; or stop it first: systemctl stop vipnft-agent",
         )
-    if link.name != interface:
-        raise UsageError(
-            f"{interface} is another name of {link.name}", fix=f"write interface = {link.name!r}"
-        )
-    if link.master:
-        raise UsageError(
-            f"{interface} is a port of a bridge or bond, which takes its frames",
-            fix="name the bridge or bond itself",
-        )
-    if link.loopback:
-        raise UsageError(
-            f"{interface} is the loopback interface", fix="name the one on the segment"
-        )
-    if not link.up:
-        raise UsageError(f"{interface} is down", fix=f"ip link set {interface} up")
-    if not link.carrier:
-        raise UsageError(f"{interface} has no carrier", fix="plug it in, or wait for its link")
-    if before and (before.mode, before.me.interface) != (mode, interface):
-        raise UsageError(
-            f"this host runs in {before.mode} mode on {before.me.interface},"
-            f" not in {mode} mode on {interface}",
-            fix="run `vipnft down` first",
-        )
-    if mode is Mode.SWITCH and link.mac == cluster.listen_mac:
-        raise UsageError(
-            f"{interface}'s own MAC is the listen MAC {link.mac}, which no switch may learn",
-            fix="give the interface its own MAC back, or set another cluster.listen_mac",
-        )
-    if mode is Mode.HUB and before is None and link.mac == cluster.listen_mac:
-        raise UsageError(
-            f"{interface} has the listen MAC {link.mac} already, and nothing tells its own",
-            fix=f"give it its own back: ip link set {interface} address MAC",
-        )
-    _macs(links, link, cluster, name)
-    for vip in cluster.vips:
-        what = links.taken(vip)
-        if what:
-            raise UsageError(f"{vip} is {what}", fix="take another address for the service")
-        other = [holder for holder in links.holders(vip) if holder != "lo"]
-        if other:
-            raise UsageError(
-                f"{vip} is an address of this host's {other[0]} already",
-                fix="ip addr del it there, or take another VIP: `apply` itself puts the VIP on lo",
-            )
-    return link
-
-
-def _macs(links: Links, link: Link, cluster: Cluster, name: str) -> None:
-    """Refuse MACs that another interface or host has: the switch would learn them there."""
-    for other in links.others(link):
-        if other.mac == cluster.listen_mac:
-            raise UsageError(
-                f"{other.name} has the listen MAC {other.mac}, which no switch may learn",
-                fix=f"give {other.name} another MAC, or set another cluster.listen_mac",
-            )
-    for host in cluster.hosts:
-        if host.name != name and host.send_mac == link.mac:
-            raise UsageError(
-                f"{link.name}'s own MAC {link.mac} is the send_mac of {host.name}",
-                fix="give each host a send_mac that no interface has",
-            )
-
-
-def _record(
-    links: Links, link: Link, before: Applied | None, cluster: Cluster, *, name: str, mode: Mode
-) -> Applied:
-    """Return the record of what is about to be applied; what was first there stays known."""
-    missing = [str(vip) for vip in cluster.vips if not links.holders(vip)]
-    added = before.addresses if before else ()
-    fresh = Applied(
-        cluster=cluster,
-        host=name,
-        mode=mode,
-        owners=(),
-        index=link.index,
-        mac=link.mac,
-        addresses=tuple(str(v) for v in cluster.vips if str(v) in added or str(v) in missing),
-    )
-    listen = cluster.listen_mac
-    if before and before.index == link.index:
-        ours = mode is Mode.SWITCH and (listen in before.filters or not links.listens(link, listen))
-        filters = (listen,) if ours else ()
-        return replace(fresh, mac=before.mac, sysctls=before.sysctls, filters=filters)
-    ours = mode is Mode.SWITCH and not links.listens(link, listen)
-    values = {key: sysctl.read(key) for key in wanted_sysctls(link.name, mode)}
-    return replace(
-        fresh,
-        sysctls={key: value for key, value in values.items() if value is not None},
-        filters=(listen,) if ours else (),
-    )
 
 
 def _steps_down(links: Links, applied: Applied, notes: list[str]) -> Iterator[Undo]:
@@ -360,7 +275,7 @@ def _sweep() -> Outcome:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Let no signal that a terminal or a person sends stop a change half-way."""
     held = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP}
     old = signal.pthread_sigmask(signal.SIG_BLOCK, held)

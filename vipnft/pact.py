@@ -4,15 +4,18 @@
 # Rule 2: no clock, store or kernel here.
 """The agreement of agents: what stands in the store, and effects."""
 
+import enum
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vipnft.errors import VipnftError
 from vipnft.model import Owners
 
 TABLE = "table"
+RENEWAL = 2.0
+"""Seconds that a lease is made to last, at least, while a host's agent begins a new life."""
 _FORMAT = 1
 
 
@@ -22,15 +25,18 @@ class PactError(VipnftError):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Who owns each bucket, and who may still drain it."""
+    """Who owns each bucket, and who may still drain it; `deal` names how clients become buckets."""
 
     owners: Owners
     drains: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    deal: str = ""
 
     def dump(self) -> bytes:
         """Return it as the store holds it."""
         drains = {str(b): sorted(hosts) for b, hosts in sorted(self.drains.items()) if hosts}
-        return json.dumps({"format": _FORMAT, "owners": self.owners, "drains": drains}).encode()
+        return json.dumps(
+            {"format": _FORMAT, "deal": self.deal, "owners": self.owners, "drains": drains}
+        ).encode()
 
     @classmethod
     def load(cls, value: bytes) -> "Table":
@@ -44,37 +50,50 @@ class Table:
                 )
             owners = tuple(str(name) for name in found["owners"])
             drains = {int(b): frozenset(map(str, hosts)) for b, hosts in found["drains"].items()}
+            deal = str(found["deal"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PactError(
-                f"the table in the store is corrupt ({error})",
+                f"the table in the store is corrupt ({type(error).__name__}: {error})",
                 fix="stop all agents, delete the key, and start them again",
             ) from error
-        return cls(owners, drains)
+        if not owners or not all(0 <= b < len(owners) for b in drains):
+            raise PactError(
+                "the table in the store is corrupt (a bucket without an owner)",
+                fix="stop all agents, delete the key, and start them again",
+            )
+        return cls(owners, drains, deal)
+
+
+class Standing(enum.StrEnum):
+    """What a host says of itself; only a serving one is given buckets, while there is any."""
+
+    SERVING = "serving"
+    FAILING = "failing"
+    DRAINED = "drained"
+    STOPPING = "stopping"
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One host's key: who writes it, how long its lease is (seconds), and how much it takes."""
+    """One host's key: who writes it, how long its lease is (seconds), and how much it takes.
+
+    `hold`: it carries on without the store, so that silence does not say it is dead.
+    """
 
     incarnation: str
     beat: int
     lease: float
     weight: int
+    standing: Standing = Standing.SERVING
+    hold: bool = False
 
     def dump(self) -> bytes:
         """Return it as the store holds it."""
-        return json.dumps(
-            {
-                "incarnation": self.incarnation,
-                "beat": self.beat,
-                "lease": self.lease,
-                "weight": self.weight,
-            }
-        ).encode()
+        return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def load(cls, value: bytes) -> "Member":
-        """Read what `dump` wrote; PactError says what is wrong with anything else."""
+    def load(cls, value: bytes) -> "Member | None":
+        """Read what `dump` wrote; None for anything else: no agent beats there."""
         try:
             found = json.loads(value)
             return cls(
@@ -82,14 +101,43 @@ class Member:
                 int(found["beat"]),
                 float(found["lease"]),
                 int(found["weight"]),
+                Standing(found["standing"]),
+                bool(found["hold"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise PactError(f"a host's key in the store is corrupt ({error})") from error
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What an operator said of a host: its weight (None: as its file has it), and to drain it."""
+
+    weight: int | None = None
+    drained: bool = False
+
+    def dump(self) -> bytes:
+        """Return it as the store holds it."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def load(cls, value: bytes) -> "Order":
+        """Read what `dump` wrote; anything else orders nothing."""
+        try:
+            found = json.loads(value)
+            weight = found["weight"]
+            return cls(None if weight is None else int(weight), bool(found["drained"]))
+        except (ValueError, KeyError, TypeError):
+            return cls()
 
 
 def key_of(host: str) -> str:
     """Return the store's key of a host."""
     return f"host/{host}"
+
+
+def order_of(host: str) -> str:
+    """Return the store's key of what was ordered for a host."""
+    return f"order/{host}"
 
 
 def patience(lease: float) -> float:
@@ -122,11 +170,22 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Kernel: these buckets are mine, those I drain, of the first some are being joined."""
+    """Kernel: this host's part of a table; of None, no bucket is mine."""
 
-    owned: frozenset[int]
-    joining: frozenset[int]
-    draining: frozenset[int]
+    table: Table | None
+    me: str
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """Buckets that are mine, those being joined with them."""
+        owners = self.table.owners if self.table else ()
+        return frozenset(b for b, owner in enumerate(owners) if owner == self.me)
+
+    @property
+    def draining(self) -> frozenset[int]:
+        """Buckets of others in which my connections go on."""
+        drains = self.table.drains if self.table else {}
+        return frozenset(b for b, hosts in drains.items() if self.me in hosts) - self.owned
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +198,10 @@ class Transact:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Come back after the rest of a beat. Sends back what is asked of this host: a Wish."""
+    """Come back after the rest of a beat; sooner, to look around, if something is about to
+    happen. Sends back what is asked of this host: a Wish."""
+
+    soon: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,31 +225,60 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked of this host at this beat: its weight (0: give all away), and which of its
-    draining buckets have no connection left or are past their time."""
+    """What is asked of this host now: its weight and standing; which of its draining buckets
+    have no connection left or are past their time; whether it is time to beat; whether it can't
+    be reached (nothing is left to drain then); whether it is to begin a new life in place."""
 
     weight: int
+    standing: Standing = Standing.SERVING
     drained: frozenset[int] = frozenset()
-    stop: bool = False
+    due: bool = True
+    cut_off: bool = False
+    renew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """Who this agent is: its host, this life's mark, lease in seconds, and the buckets."""
+    """Who this agent is: its host, this life's mark and those of lives before it on this
+    machine (which are over), lease in seconds, buckets and how clients are dealt to them."""
 
     me: str
     incarnation: str
     lease: float
     buckets: int
+    former: frozenset[str] = frozenset()
+    deal: str = ""
+    hold: bool = False
 
 
 def members(snapshot: Mapping[str, Any]) -> dict[str, Member]:
-    """Return every host's key in a snapshot, by host."""
-    return {
+    """Return every host's key in a snapshot, by host; what no agent wrote is left out."""
+    loaded = {
         key.removeprefix("host/"): Member.load(entry.value)
         for key, entry in snapshot.items()
         if key.startswith("host/")
     }
+    return {host: member for host, member in loaded.items() if member is not None}
+
+
+def order(snapshot: Mapping[str, Any], host: str) -> Order:
+    """Return what was ordered for a host."""
+    entry = snapshot.get(order_of(host))
+    return Order.load(entry.value) if entry else Order()
+
+
+def weights(known: Mapping[str, Member]) -> dict[str, int]:
+    """Return how much each of the living takes.
+
+    Where all that could serve fail their checks, those go on: a broken check must not take the
+    service down; and where all are drained, those. A stopping host takes nothing: all may be 0.
+    """
+    result: dict[str, int] = {}
+    for standing in (Standing.SERVING, Standing.FAILING, Standing.DRAINED):
+        result = {h: m.weight if m.standing is standing else 0 for h, m in known.items()}
+        if any(result.values()):
+            break
+    return result
 
 
 def drainers(table: Table) -> set[str]:

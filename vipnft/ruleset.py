@@ -57,12 +57,20 @@ _RAW, _MANGLE, _FILTER = -300, -150, 0
 
 
 def whole(
-    cluster: Cluster, host: Host, mode: Mode, mac: str, phases: Sequence[Phase], *, granted: bool
+    cluster: Cluster,
+    host: Host,
+    mode: Mode,
+    mac: str,
+    phases: Sequence[Phase],
+    *,
+    granted: bool,
+    leased: bool = False,
 ) -> Commands:
     """Return the one transaction that puts all three nft tables in place, whatever was there.
 
     `phases` says what the host does with each bucket; `mac` is the interface's own MAC;
-    `granted` False loads rules that take nothing yet.
+    `granted` False loads rules that take nothing yet; `leased` ones that take nothing until an
+    agent arms and grants a slot.
     """
     send = host.send_mac or mac if mode is Mode.SWITCH else cluster.listen_mac
     return [
@@ -70,8 +78,8 @@ def whole(
         *_sets(cluster.buckets),
         *_ingress(cluster, host, mode, mac, send),
         *(_egress(cluster, host, send) if mode is Mode.SWITCH else []),
-        *NETDEV.add("armed", [LEASE_SLOTS[0]]),
-        *(grant() if granted else []),
+        *([] if leased else NETDEV.add("armed", [LEASE_SLOTS[0]])),
+        *(grant() if granted and not leased else []),
         *ARP.fresh(),
         *_arp(cluster),
         *INET.fresh(),

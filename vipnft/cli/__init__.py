@@ -9,7 +9,7 @@ import sys
 import typer
 
 from vipnft import __version__
-from vipnft.cli import hosts, lab, moves
+from vipnft.cli import agent, cluster, hosts, lab, moves
 from vipnft.errors import VipnftError
 
 app = typer.Typer(
@@ -21,10 +21,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(hosts.apply)
+app.command()(agent.agent)
 app.command()(hosts.down)
 app.command()(hosts.which)
 app.command()(hosts.status)
 app.command()(hosts.check)
+app.command()(cluster.weight)
+app.command()(cluster.drain)
+app.command()(cluster.resume)
 app.command()(moves.plan)
 app.command()(moves.release)
 app.command()(moves.take)

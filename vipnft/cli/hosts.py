@@ -202,11 +202,20 @@ def status(
     config: Config = DEFAULT_CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again every second.")] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="What all agents agreed on, and who beats.")
+    ] = False,
+    store: Annotated[str, typer.Option(metavar="URL", help="For --cluster; else the file's.")] = "",
 ) -> None:
     """Tell what this host serves, and whether the kernel still holds what was applied.
 
     On a terminal with a picture of the buckets: owner by colour, load by brightness.
     """
+    if cluster:
+        from vipnft.cli.cluster import show as show_cluster
+
+        show_cluster(config, store, as_json=as_json)
+        return
     if watch:
         _watch(config)
         return

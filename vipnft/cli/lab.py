@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vipnft.cli.hosts import pick_mode
-from vipnft.errors import VipnftError
+from vipnft.errors import UsageError, VipnftError
 
 if TYPE_CHECKING:
     from vipnft.lab.demo import DemoResult
@@ -25,16 +25,36 @@ _BAR = 40
 
 
 @app.command()
-def up(hub: Hub = False, switch: Switch = False, hosts: Hosts = 4, name: Name = "lab") -> None:
-    """Bring a lab up; it stays until `lab down`, or until its one process is killed."""
+def up(
+    hub: Hub = False,
+    switch: Switch = False,
+    hosts: Hosts = 4,
+    name: Name = "lab",
+    agents: Annotated[bool, typer.Option("--agents", help="An agent on each host.")] = False,
+    store: Annotated[
+        str, typer.Option(metavar="URL", help="The agents' store; else a file of the lab's.")
+    ] = "",
+) -> None:
+    """Bring a lab up; it stays until `lab down`, or until its one process is killed.
+
+    With --agents: kill a host (`lab exec web2 -- pkill vipnft`), and watch (`lab exec web1 --
+    vipnft status --cluster`).
+    """
     from vipnft.lab.lab import Lab
 
+    if store and not agents:
+        raise UsageError("--store goes with --agents", fix="add --agents, or leave it out")
     lab = Lab.up(name, hosts, pick_mode(hub, switch))
-    print(
-        f"lab {name!r} is up (process {lab.pid}): {', '.join(lab.nodes)}\n"
-        f"try: vipnft lab exec{'' if name == 'lab' else f' --name {name}'} {lab.hosts[0]}"
-        f" -- vipnft apply --{lab.mode}"
-    )
+    enter = f"vipnft lab exec{'' if name == 'lab' else f' --name {name}'} {lab.hosts[0]} --"
+    print(f"lab {name!r} is up (process {lab.pid}): {', '.join(lab.nodes)}")
+    if not agents:
+        print(f"try: {enter} vipnft apply --{lab.mode}")
+        return
+    from vipnft.lab.agents import start
+
+    logs = start(lab, store)
+    print(f"agents run on all hosts; their logs: {logs}/*.log")
+    print(f"try: {enter} vipnft status --cluster")
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """What `status` says: one report, as JSON or as text."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ def text(facts: Mapping[str, Any]) -> str:
         whom = " or ".join(one["with"])
         lines.append(
             f"{one['state']:<11} {_short(ranges(one['buckets']))} {preposition} {whom},"
-            f" {_time(one['seconds_left'])} left, {one['connections']} connections here"
+            f" {_time(one['seconds_left'])}, {one['connections']} connections here"
         )
     if facts["note"]:
         lines.append(f"note        {facts['note']}")
@@ -101,16 +102,23 @@ def _moving(
             "state": state,
             "with": list(whom),
             "buckets": several,
-            "seconds_left": round(max(p.left for b in several if (p := phases[b])), 1),
+            "seconds_left": _seconds(max(p.left for b in several if (p := phases[b]))),
             "connections": sum(connections.get(b, 0) for b in several),
         }
         for (state, whom), several in sorted(groups.items())
     ]
 
 
-def _time(seconds: float) -> str:
+def _seconds(left: float) -> float | None:
+    """Return the time left; None where an agent will end it."""
+    return None if math.isinf(left) else round(left, 1)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "until its connections end"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes} min {rest} s left" if minutes else f"{rest} s left"
 
 
 def _short(several: str) -> str:

@@ -16,7 +16,7 @@ CLONE_NEWNET = 0x40000000
 _SIOCGIFHWADDR = 0x8927  # linux/sockios.h
 _SIOCSIFNAME = 0x8923
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
-_CAP_NET_ADMIN = 12  # linux/capability.h
+CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21  # linux/capability.h
 
 
 def unshare(flags: int) -> None:
@@ -52,8 +52,8 @@ def netns_cookie() -> int:
         return int.from_bytes(handle.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
 
 
-def may_administer() -> bool:
-    """Tell whether this process may change the network (root's CAP_NET_ADMIN)."""
+def capable(capability: int) -> bool:
+    """Tell whether this process has a capability in effect."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
         capable = next(line for line in status if line.startswith("CapEff:"))
-    return bool(int(capable.split()[1], 16) >> _CAP_NET_ADMIN & 1)
+    return bool(int(capable.split()[1], 16) >> capability & 1)

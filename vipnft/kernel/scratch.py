@@ -58,7 +58,11 @@ def _in_child(commands: Commands, tables: tuple[Table, ...], interface: str) -> 
 
 
 def _enter() -> None:
-    alone = libc.CLONE_NEWNET if os.geteuid() == 0 else libc.CLONE_NEWUSER | libc.CLONE_NEWNET
+    alone = (
+        libc.CLONE_NEWNET
+        if libc.capable(libc.CAP_SYS_ADMIN)
+        else libc.CLONE_NEWUSER | libc.CLONE_NEWNET
+    )
     try:
         libc.unshare(alone)
     except OSError as error:

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -94,6 +95,11 @@ def state_file(name: str) -> Path:
 def cluster_file(name: str) -> Path:
     """Return where the lab's cluster file is; also from inside the lab's nodes."""
     return directory() / f"{name}.toml"
+
+
+def agents_home(name: str) -> Path:
+    """Return the directory of the lab's agents: their store and their logs."""
+    return directory() / f"{name}.agents"
 
 
 def read(name: str) -> State | None:
@@ -188,3 +194,4 @@ def _write(state: State) -> None:
 def _remove(name: str) -> None:
     for path in state_file(name), cluster_file(name):
         path.unlink(missing_ok=True)
+    shutil.rmtree(agents_home(name), ignore_errors=True)

@@ -1,0 +1,109 @@
+"""What the kernel tells a host unasked, and what must not wake an agent up."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.netns.conftest import LabUp
+from tests.netns.support import HERE, apply_all, shell, until
+from vipnft.lab.lab import Lab
+
+CHANGES = (
+    "nft add table inet other",
+    "nft add set inet other those '{ type mark; }'",
+    "nft add chain inet other some",
+    "nft add rule inet other some accept",
+    "nft flush chain inet other some",
+    "nft delete chain inet other some",
+    "nft delete set inet other those",
+    "nft add rule netdev vipnft ingress accept",
+    "nft delete table netdev vipnft",
+    "nft flush ruleset",
+    "ip link add spare type veth peer name other",
+    "ip link set spare up",
+    "ip addr add 203.0.113.1/32 dev spare",
+    "ip addr del 203.0.113.1/32 dev spare",
+    "ip addr add 2001:db8::1/128 dev spare nodad",
+    "ip addr del 2001:db8::1/128 dev spare",
+    "ip link set spare down",
+    "ip link set spare address 02:00:00:00:aa:01",
+    "ip link del spare",
+)
+RENEWING = """
+from vipnft import lease
+from vipnft.kernel import nft
+for turn in range(100):
+    nft.run(lease.arm(turn % 2, 1000))
+    nft.run(lease.grant(turn % 2))
+"""
+
+
+class Probe:
+    """A watch_probe.py in web1, and the file in which it writes."""
+
+    def __init__(self, process: subprocess.Popen[str], output: Path) -> None:
+        self.process, self._output = process, output
+
+    def lines(self) -> list[str]:
+        return self._output.read_text().splitlines()
+
+    def quiet(self) -> int:
+        """Wait until nothing goes on; return how many lines there are by then."""
+        until(lambda: self.lines()[-1:] == ["quiet"], what="the kernel to be quiet")
+        return len(self.lines())
+
+
+@contextmanager
+def probe(lab: Lab, where: Path) -> Iterator[Probe]:
+    output = where / "heard"
+    with output.open("w") as file:
+        words = [sys.executable, str(HERE / "watch_probe.py")]
+        process = lab.popen("web1", words, stdout=file)
+    try:
+        yield Probe(process, output)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_every_change_of_rules_links_and_addresses_is_heard(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=1)
+    apply_all(lab)
+    shell(lab, "web1", "sysctl -qw net.ipv6.conf.default.addr_gen_mode=1")
+    with probe(lab, tmp_path) as heard:
+        for change in CHANGES:
+            before = heard.quiet()
+            shell(lab, "web1", change)
+            until(lambda old=before: len(heard.lines()) > old, what=change)  # type: ignore[misc]
+            assert heard.lines()[before].startswith("heard")
+
+
+def test_elements_are_not_heard(lab_up: LabUp, tmp_path: Path) -> None:
+    """A lease renewed a hundred times wakes the process up; only the rule that ends it counts."""
+    lab = lab_up(hosts=1)
+    apply_all(lab)
+    with probe(lab, tmp_path) as heard:
+        before = heard.quiet()
+        lab.run("web1", [sys.executable, "-c", RENEWING], check=True)
+        shell(lab, "web1", "nft add rule netdev vipnft ingress accept")
+        until(lambda: len(heard.lines()) > before, what="the rule to be heard")
+        heard.quiet()
+        line, _ = heard.lines()[before:]
+        assert int(line.removeprefix("heard ")) > 20
+
+
+def test_what_was_lost_counts_as_heard(lab_up: LabUp, tmp_path: Path) -> None:
+    """The process stands still while more elements change than the socket has room for."""
+    lab = lab_up(hosts=1)
+    shell(lab, "web1", "nft 'add table inet other; add set inet other those { type mark; }'")
+    many = f"add element inet other those {{ {', '.join(map(str, range(50_000)))} }}"
+    with probe(lab, tmp_path) as heard:
+        before = heard.quiet()
+        heard.process.send_signal(signal.SIGSTOP)
+        lab.run("web1", ["nft", "-f", "-"], input=many, check=True)
+        heard.process.send_signal(signal.SIGCONT)
+        until(lambda: len(heard.lines()) > before, what="the loss to be heard")
+        assert heard.lines()[before].startswith("heard")

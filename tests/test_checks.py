@@ -1,0 +1,184 @@
+"""Health checks against real servers on loopback."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+
+from vipnft.checks import Checks, probe
+from vipnft.model import Check
+
+HOME = "127.0.0.1"
+Answer = Callable[[socket.socket], None]
+
+
+@contextlib.contextmanager
+def tcp_server(answer: Answer, host: str = HOME, port: int = 0) -> Iterator[int]:
+    """Accept connections and let `answer` deal with each, in a thread."""
+    with socket.create_server((host, port)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+        def one(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                answer(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1]
+
+
+def says(text: str) -> Answer:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(text.encode())
+
+    return answer
+
+
+def silent(connection: socket.socket) -> None:
+    while connection.recv(65536):
+        pass
+
+
+def drips(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"H")
+        time.sleep(0.02)
+
+
+OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+ERROR = "HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"
+
+
+@pytest.mark.parametrize(
+    ("answer", "more", "why"),
+    [
+        (says(OK), {}, ""),
+        (says(OK), {"body": "ok"}, ""),
+        (says(OK), {"body": "fine"}, "no 'fine' in the answer"),
+        (says(ERROR), {}, "status 500, not 200"),
+        (says(ERROR), {"status": 500}, ""),
+        (says("SSH-2.0\r\n"), {}, "SSH-2.0"),
+        (says(""), {}, "closed"),
+        (silent, {}, "timed out"),
+        (drips, {}, "timed out"),
+    ],
+)
+def test_http(answer: Answer, more: dict[str, str | int], why: str) -> None:
+    with tcp_server(answer) as port:
+        began = time.monotonic()
+        found = probe(Check(kind="http", port=port, timeout=0.3, **more), [HOME])  # type: ignore[arg-type]
+    assert why in found
+    assert bool(found) == bool(why)
+    assert time.monotonic() - began < 3
+
+
+def test_tcp() -> None:
+    with tcp_server(silent) as port:
+        assert probe(Check(kind="tcp", port=port), [HOME]) == ""
+    assert probe(Check(kind="tcp", port=port), [HOME]) == f"tcp {HOME}:{port}: connection refused"
+
+
+def test_every_vip_must_answer() -> None:
+    with tcp_server(silent) as port:
+        found = probe(Check(kind="tcp", port=port), [HOME, "127.0.0.2"])
+    assert found == f"tcp 127.0.0.2:{port}: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("rcode", "record", "why"),
+    [
+        (0, True, ""),
+        (0, False, "no such record"),
+        (2, False, "SERVFAIL"),
+        (None, False, "timed out"),
+    ],
+)
+def test_dns(rcode: int | None, record: bool, why: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((HOME, 0))
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                data, client = server.recvfrom(4096)
+                reply = dns.message.make_response(dns.message.from_wire(data))
+                if record:
+                    reply.answer.append(dns.rrset.from_text("a.test.", 1, "IN", "A", "192.0.2.1"))
+                if rcode is not None:
+                    reply.set_rcode(dns.rcode.Rcode(rcode))
+                    server.sendto(reply.to_wire(), client)
+
+        threading.Thread(target=serve, daemon=True).start()
+        port = server.getsockname()[1]
+        found = probe(Check(kind="dns", port=port, name="a.test", timeout=0.5), [HOME])
+    assert why in found
+    assert bool(found) == bool(why)
+
+
+def test_exec(tmp_path: Path) -> None:
+    def run(script: str) -> str:
+        return probe(Check(kind="exec", command=("sh", "-c", script), timeout=1.0), [HOME])
+
+    assert run('test "$VIPNFT_VIP" = 127.0.0.1') == ""
+    assert run("exit 3").endswith("exit code 3")
+    left = tmp_path / "pid"
+    assert run(f"sleep 600 & echo $! > {left}; wait").endswith("still running after 1 s")
+    gone = ["ps", "-o", "stat=", "-p", left.read_text().strip()]
+    state = subprocess.run(gone, capture_output=True, text=True, check=False).stdout.strip()
+    assert state in {"", "Z"}
+    assert "no such file" in probe(Check(kind="exec", command=("/nowhere",)), [HOME])
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_rise_and_fall(tmp_path: Path) -> None:
+    """A script that counts its runs and does as the file of results says."""
+    log, results = tmp_path / "log", tmp_path / "results"
+    results.write_text("0" * 5 + "1" * 3 + "0" * 1 + "1" * 2 + "0" * 400)
+    code = (
+        f"import pathlib,sys; log = pathlib.Path({str(log)!r});"
+        f" log.touch(); n = log.stat().st_size; log.open('a').write('x');"
+        f" sys.exit(int(pathlib.Path({str(results)!r}).read_text()[n]))"
+    )
+    check = Check(
+        kind="exec", command=(sys.executable, "-ISc", code), interval=0.1, timeout=5, rise=4, fall=3
+    )
+    checks = Checks([check], [IPv4Address(HOME)])
+    checks.start()
+    try:
+        until(checks.failing)
+        assert log.stat().st_size >= 8, "three in a row"
+        until(lambda: not checks.failing())
+        assert log.stat().st_size >= 15, "four in a row, of which one row was broken"
+    finally:
+        checks.stop()
+
+
+def test_the_first_result_counts() -> None:
+    check = Check(kind="tcp", port=1, interval=60, timeout=1, fall=100)
+    checks = Checks([check], [IPv4Address(HOME)])
+    assert checks.failing() == ()
+    checks.start()
+    try:
+        until(lambda: checks.failing() == (f"tcp {HOME}:1: connection refused",))
+    finally:
+        checks.stop()

@@ -1,0 +1,380 @@
+# The loop of an agent: it does what the agreement asks for, on the real kernel and store.
+# Rule 1: it decides nothing about buckets; that is agreement's. It says how this host is.
+# Rule 2: the store is given less time than the lease has, so that a beat that hangs is known as
+#         one while there is still time for the next.
+# Rule 3: whatever ends the loop, the host is silent afterwards.
+# Rule 4: one line in the log for each change, with its reason.
+"""Run one host's agent until it is told to stop."""
+
+import secrets
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from vipnft import memory, notify
+from vipnft.agreement import Agent
+from vipnft.buckets import ranges
+from vipnft.checks import Checks
+from vipnft.errors import KernelError, UsageError, VipnftError
+from vipnft.kernel.watch import Watch
+from vipnft.model import Cluster, Mode
+from vipnft.pact import (
+    Arm,
+    Effect,
+    Flush,
+    Grant,
+    Hold,
+    Note,
+    Params,
+    Said,
+    Standing,
+    Transact,
+    Wait,
+    Wish,
+    members,
+)
+from vipnft.plane import Plane, endless
+from vipnft.store import Store, StoreError, StoreUnknown, StoreUnreachable
+
+_SOON = 0.01  # seconds between two looks at the store while buckets are about to move
+_ALIVE = 1.0  # seconds between two signs of life for systemd
+_CONTENT = 3.0  # seconds between two comparisons of the kernel's contents
+_CONNECTIONS = 1.0  # seconds between two looks at which drains are over
+_BACKOFF = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What an agent is to run: `drain` is the longest that connections go on after a move, in
+    seconds; `reread` raises ConfigError while the file that SIGHUP would bring in is faulty."""
+
+    cluster: Cluster
+    host: str
+    mode: Mode
+    drain: float
+    reread: Callable[[], object]
+
+
+def run(orders: Orders, store: Store, log: Log) -> str:
+    """Serve until SIGTERM ("stopped": all is given away and taken down) or SIGHUP ("renewed":
+    the caller begins a new life in this process's place, within the lease).
+
+    UsageError, StoreError and PactError end it too, with the host silent.
+    """
+    incarnation = secrets.token_hex(8)
+    with memory.living(incarnation) as former, Watch() as watch, _Signals() as signals:
+        plane = Plane(orders.cluster, orders.host, orders.mode)
+        checks = Checks(orders.cluster.agents.checks, orders.cluster.vips)
+        checks.start()
+        loop = _Loop(orders, store, plane, checks, watch, signals, log)
+        try:
+            return loop.run(incarnation, former)
+        except BaseException:
+            plane.flush()
+            raise
+        finally:
+            checks.stop()
+
+
+class _Signals:
+    """SIGTERM, SIGINT and SIGHUP as flags, and as something to poll on."""
+
+    def __init__(self) -> None:
+        self.stop = self.reread = False
+        self._ours, self._kernels = socket.socketpair()
+
+    def __enter__(self) -> "_Signals":
+        for end in (self._ours, self._kernels):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._kernels.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)  # blocked over a renewal
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+        signal.set_wakeup_fd(-1)
+        self._ours.close()
+        self._kernels.close()
+
+    def fileno(self) -> int:
+        return self._ours.fileno()
+
+    def drain(self) -> None:
+        with suppress(BlockingIOError):
+            while self._ours.recv(64):
+                pass
+
+    def _note(self, number: int, _: object) -> None:
+        if number == signal.SIGHUP:
+            self.reread = True
+        else:
+            self.stop = True
+
+
+_HANDLED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+class _Loop:
+    """One life: performs the effects of the agreement."""
+
+    def __init__(
+        self,
+        orders: Orders,
+        store: Store,
+        plane: Plane,
+        checks: Checks,
+        watch: Watch,
+        signals: _Signals,
+        log: Log,
+    ) -> None:
+        self._orders, self._store, self._plane = orders, store, plane
+        self._checks, self._watch, self._signals, self._log = checks, watch, signals, log
+        agents = orders.cluster.agents
+        self._lease, self._period = agents.lease, agents.beat
+        self._timeout = agents.lease / 4
+        now = time.monotonic()
+        self._beat_at = self._content_at = self._connections_at = now
+        self._silent_store: float | None = None  # since when it does not answer
+        self._cut_off = ""  # why this host can't be reached
+        self._standing = Standing.SERVING
+        self._snapshot: Mapping[str, Any] = {}
+        self._held = Hold(None, orders.host)
+        self._leaving: dict[int, float] = {}  # since when a bucket is drained
+        self._mended = self._renewing = self._ready = False
+
+    def run(self, incarnation: str, former: frozenset[str]) -> str:
+        o = self._orders
+        self._reach()
+        params = Params(
+            o.host,
+            incarnation,
+            self._lease,
+            o.cluster.buckets,
+            former=former,
+            deal=f"{o.cluster.seed:#x}/{o.cluster.buckets}",
+            hold=o.cluster.agents.on_store_loss == "hold",
+        )
+        life = Agent(params, self._wish(due=True)).live()
+        result: Any = None
+        while self._plane.is_up or not self._signals.stop:
+            try:
+                effect = life.send(result)
+            except StopIteration as end:
+                return self._end(str(end.value))
+            result = self._perform(effect)
+        return "stopped"  # before anything was there to give away
+
+    def _end(self, why: str) -> str:
+        if why == "stopped":
+            notify.stopping()
+            for note in self._plane.down():
+                self._log(f"not put back: {note}")
+            self._log("gave everything away; this host is as it was")
+        return why
+
+    def _reach(self) -> None:
+        """Wait until the store answers; what waiting won't mend is an error at once."""
+        pause, longest = _BACKOFF
+        while not self._signals.stop:
+            try:
+                self._store.transact({}, {}, timeout=max(self._timeout, 1.0))
+            except (StoreUnreachable, StoreUnknown) as error:
+                self._log(f"{error}; asked again in {pause:g} s")
+                notify.status(str(error))
+                self._poll(time.monotonic() + pause)
+                pause = min(pause * 2, longest)
+            else:
+                return
+
+    def _perform(self, effect: Effect) -> Any:
+        match effect:
+            case Flush():
+                self._plane.flush()
+            case Arm(slot, lease):
+                with self._kernel():
+                    self._plane.arm(slot, lease)
+            case Grant(slot):
+                with self._kernel():
+                    self._plane.grant(slot)
+                self._granted()
+            case Hold():
+                self._hold(effect)
+            case Transact():
+                return self._transact(effect)
+            case Wait(soon):
+                return self._wait(soon=soon)
+            case Note(text):
+                self._log(text)
+        return None
+
+    # The kernel.
+
+    @contextmanager
+    def _kernel(self) -> Iterator[None]:
+        """Where the kernel refuses, somebody changed it: mend it; the next beat tries again."""
+        try:
+            yield
+        except KernelError as error:
+            if not self._plane.is_up:
+                raise
+            self._log(f"{error}")
+            self._mend()
+
+    def _granted(self) -> None:
+        if not self._ready:
+            self._ready = True
+            notify.ready(f"serving as {self._orders.host}")
+
+    def _hold(self, hold: Hold) -> None:
+        table = hold.table
+        owners = table.owners if table else ("",) * self._orders.cluster.buckets
+        with self._kernel():
+            self._plane.hold(owners, endless(dict(table.drains) if table else {}))
+        before, self._held = self._held, hold
+        now = time.monotonic()
+        self._leaving = {b: self._leaving.get(b, now) for b in hold.draining}
+        if before.owned != hold.owned:
+            draining = f", draining {ranges(sorted(hold.draining))}" if hold.draining else ""
+            self._log(
+                f"{len(hold.owned)} of {len(owners)} buckets here"
+                f" ({len(hold.owned - before.owned)} came,"
+                f" {len(before.owned - hold.owned)} went){draining}"
+            )
+
+    def _mend(self) -> None:
+        """Compare, mend, and say what was found; while it can't be, this host is cut off."""
+        self._content_at = time.monotonic() + _CONTENT
+        try:
+            found = self._plane.mend()
+        except VipnftError as error:
+            if str(error) != self._cut_off:
+                self._log(f"can't serve: {error}")
+            self._cut_off = str(error)
+            return
+        if self._cut_off:
+            self._log(f"no longer: {self._cut_off}")
+            self._cut_off = ""
+        if found:
+            self._log("found and mended: " + "; ".join(line.strip() for line in found))
+            self._mended = True
+
+    # The store.
+
+    def _transact(self, request: Transact) -> Said | None:
+        try:
+            done, snapshot = self._store.transact(
+                request.versions, request.puts, timeout=self._timeout
+            )
+        except StoreError as error:
+            if self._silent_store is None:
+                self._silent_store = time.monotonic()
+                hold = self._orders.cluster.agents.on_store_loss == "hold"
+                then = (
+                    "on_store_loss is hold: carrying on with the last table"
+                    if hold
+                    else f"silent in at most {self._lease:g} s unless it answers"
+                )
+                self._log(f"{error}; {then}")
+            return None
+        now = time.monotonic()
+        if self._silent_store is not None:
+            self._log(f"the store answers again after {now - self._silent_store:.1f} s")
+            self._silent_store = None
+        self._snapshot = snapshot
+        return Said(done, snapshot, now)
+
+    # Time.
+
+    def _wait(self, *, soon: bool) -> Wish:
+        """Wait for the next beat, or, if `soon`, for a moment; mend the kernel meanwhile."""
+        now = time.monotonic()
+        if self._beat_at <= now:
+            self._beat_at = max(self._beat_at + self._period, now)
+        until = min(self._beat_at, now + _SOON) if soon else self._beat_at
+        while True:
+            notify.alive()
+            self._poll(min(until, time.monotonic() + _ALIVE))
+            if self._watch.heard() or time.monotonic() >= self._content_at:
+                self._mend()
+            if self._mended:  # rules come silent: grant them at once
+                self._mended = False
+                self._beat_at = time.monotonic()
+            if time.monotonic() >= min(until, self._beat_at):
+                break
+            if self._signals.stop or self._signals.reread:
+                break
+        return self._wish(due=not soon or time.monotonic() >= self._beat_at)
+
+    def _poll(self, until: float) -> None:
+        """Sleep until then (monotonic seconds), a signal or a change in the kernel."""
+        poll = select.poll()
+        for number in (*self._watch.filenos(), self._signals.fileno()):
+            poll.register(number, select.POLLIN)
+        poll.poll(max(0.0, until - time.monotonic()) * 1000)
+        self._signals.drain()
+
+    def _wish(self, *, due: bool) -> Wish:
+        """Say how this host is."""
+        self._standing = standing = self._stand()
+        return Wish(
+            self._orders.cluster.host(self._orders.host).weight,
+            standing,
+            drained=self._drained(),
+            due=due,
+            cut_off=bool(self._cut_off),
+            renew=self._to_renew(),
+        )
+
+    def _stand(self) -> Standing:
+        if self._signals.stop:
+            return self._say(Standing.STOPPING, "told to stop: giving all buckets away")
+        failing = self._checks.failing()
+        if self._cut_off or failing:
+            why = self._cut_off or "; ".join(failing)
+            others = members(self._snapshot).values()
+            alone = others and not any(m.standing is Standing.SERVING for m in others)
+            then = "EVERY host fails: all keep serving" if alone else "giving all buckets away"
+            return self._say(Standing.FAILING, f"failing ({why}): {then}")
+        return self._say(Standing.SERVING, "healthy")
+
+    def _say(self, standing: Standing, text: str) -> Standing:
+        if standing is not self._standing:
+            self._log(text)
+            notify.status(text)
+        return standing
+
+    def _drained(self) -> frozenset[int]:
+        """Return the buckets whose drain is over: no connection left, or past its time."""
+        now = time.monotonic()
+        if not self._leaving or now < self._connections_at:
+            return frozenset()
+        self._connections_at = now + _CONNECTIONS
+        live = self._plane.connections()
+        late = now - self._orders.drain
+        return frozenset(b for b, since in self._leaving.items() if not live[b] or since <= late)
+
+    def _to_renew(self) -> bool:
+        """Tell whether to begin a new life: SIGHUP, and a file that can be read."""
+        if not self._signals.reread:
+            return self._renewing
+        self._signals.reread = False
+        try:
+            self._orders.reread()
+        except UsageError as error:
+            self._log(
+                f"SIGHUP: the new configuration can't be used, going on with the old: {error}"
+            )
+            return False
+        self._log("SIGHUP: beginning anew with the new configuration")
+        notify.reloading()
+        self._renewing = True
+        return True

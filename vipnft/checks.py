@@ -1,0 +1,314 @@
+# The edge to this host's services: does what serves the VIPs work?
+# Rule 1: a probe ends at its timeout as a whole, whatever the other side does, and ends in "" or
+#         in a reason; what it raises is a reason, too, never the end of its thread.
+# Rule 2: nobody waits for a probe: `failing` only reads what the last ones left.
+# Rule 3: the first result counts at once; then `rise` or `fall` in a row change the state.
+# Rule 4: of a command nothing is left behind: its whole process group is killed, also when it
+#         ended well. A second one is not started while one can't be killed.
+"""Run a host's checks, each in a thread of its own."""
+
+import os
+import select
+import shlex
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from vipnft.errors import UsageError
+from vipnft.model import Check
+
+if TYPE_CHECKING:
+    import dns.message
+
+_PAGE = 1_000_000
+"""Bytes of a page that are read; text behind them is not found."""
+_GRACE = 0.2
+"""How much longer than its timeout a probe may take to clean up, seconds."""
+_LONGEST = 300
+"""Letters of a reason, or of a command, that are shown."""
+
+
+class Checks:
+    """All checks of one host. Use it once: start, ask `failing` at will, stop."""
+
+    def __init__(self, checks: Sequence[Check], vips: Sequence[IPv4Address]) -> None:
+        """Look at the checks and run none yet; UsageError if one can't be run here at all."""
+        for check in checks:
+            if check.kind == "dns":
+                _question(check)
+        self._stop = _Stop()
+        self._watches = tuple(_Watch(check, tuple(vips), self._stop) for check in checks)
+        self._longest = max((check.timeout for check in checks), default=0.0)
+
+    def start(self) -> None:
+        """Probe from now on, at once and then every interval; every check starts as healthy."""
+        for watch in self._watches:
+            watch.thread.start()
+
+    def stop(self) -> None:
+        """Probe no more; takes at most the longest timeout and `_GRACE`. Again: nothing."""
+        self._stop.set()
+        deadline = time.monotonic() + self._longest + _GRACE
+        for watch in self._watches:
+            if watch.thread.ident is not None:
+                watch.thread.join(max(0.0, deadline - time.monotonic()))
+
+    def failing(self) -> tuple[str, ...]:
+        """Return a sentence for each check that is down, with why; never waits.
+
+        For example "http 192.0.2.100:80/: status 500, not 200". Empty: all is well.
+        """
+        return tuple(why for watch in self._watches if (why := watch.why))
+
+
+class _Stop:
+    """An event that can be waited for together with a process's end."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+    def set(self) -> None:
+        os.eventfd_write(self._fd, 1)
+
+    def wait(self, seconds: float, *others: int) -> bool:
+        """Wait for it or a descriptor among `others` to be ready; tell whether it is set."""
+        poll = select.poll()
+        for fd in (self._fd, *others):
+            poll.register(fd, select.POLLIN)
+        return any(fd == self._fd for fd, _ in poll.poll(max(0.0, seconds) * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class _Health:
+    """The state of one check; `against` results in a row speak against it."""
+
+    good: bool = True
+    against: int = 0
+    known: bool = False
+
+    def after(self, good: bool, check: Check) -> "_Health":
+        """Return the state after one more result."""
+        needed = (check.rise if good else check.fall) if self.known else 1
+        if good == self.good or self.against + 1 >= needed:
+            return _Health(good, 0, True)
+        return _Health(self.good, self.against + 1, True)
+
+
+class _Watch:
+    """One check, run for ever; `why` is "" while it is healthy."""
+
+    def __init__(self, check: Check, vips: tuple[IPv4Address, ...], stop: _Stop) -> None:
+        self.why = ""
+        self._check, self._stop = check, stop
+        self._vips = vips[:1] if check.kind == "exec" else vips
+        self._probe = _Command(stop) if check.kind == "exec" else _PROBES[check.kind]
+        self.thread = threading.Thread(target=self._run, name=f"check {check.kind}", daemon=True)
+
+    def _run(self) -> None:
+        health, wait = _Health(), 0.0
+        while not self._stop.wait(wait):
+            began = time.monotonic()
+            why = self._round()
+            if why is None:
+                return
+            health = health.after(not why, self._check)
+            self.why = "" if health.good else why or self.why
+            wait = began + self._check.interval - time.monotonic()
+
+    def _round(self) -> str | None:
+        """Probe every VIP until one fails; return its reason, "" if none, None if stopped."""
+        for vip in self._vips:
+            why = self._ask(vip)
+            if self._stop.wait(0):
+                return None
+            if why:
+                return _line(f"{_title(self._check, vip)}: {why}")
+        return ""
+
+    def _ask(self, vip: IPv4Address) -> str:
+        try:
+            return self._probe(self._check, vip)
+        except TimeoutError:
+            return f"no answer within {self._check.timeout:g} s"
+        except OSError as error:
+            return (error.strerror or str(error)).lower()
+        except Exception as error:  # what a server sends can make a library raise anything
+            return f"{type(error).__name__} {error}"
+
+
+def _title(check: Check, vip: IPv4Address) -> str:
+    if check.kind == "exec":
+        return f"exec {shlex.join(check.command)[:_LONGEST]}"
+    what = {"http": check.path, "dns": f" {check.name} {check.type}"}.get(check.kind, "")
+    return f"{check.kind} {vip}:{check.port}{what}"
+
+
+def _line(text: str) -> str:
+    """Return text of any origin as one line of bounded length that is fit for a terminal."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else "?" for c in line)[: 2 * _LONGEST]
+
+
+class _Timed(socket.socket):
+    """A TCP connection whose every wait ends at one moment: TimeoutError."""
+
+    def __init__(self, vip: IPv4Address, port: int, timeout: float) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_STREAM)
+        self._deadline = time.monotonic() + timeout
+        try:
+            self.settimeout(timeout)
+            self.connect((str(vip), port))
+            self._hurry()
+        except BaseException:
+            self.close()
+            raise
+
+    def recv_into(self, *args: Any, **more: Any) -> int:
+        """Read what there is, as http.client does through makefile."""
+        self._hurry()
+        return super().recv_into(*args, **more)
+
+    def _hurry(self) -> None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.settimeout(left)
+
+
+def _tcp(check: Check, vip: IPv4Address) -> str:
+    _Timed(vip, check.port, check.timeout).close()
+    return ""
+
+
+def _http(check: Check, vip: IPv4Address) -> str:
+    with _Timed(vip, check.port, check.timeout) as sock:
+        connection = HTTPConnection(str(vip), check.port)
+        connection.sock = sock
+        headers = {"User-Agent": "vipnft", "Connection": "close"}
+        connection.request("GET", check.path, headers=headers)
+        with connection.getresponse() as response:
+            if response.status != check.status:
+                return f"status {response.status}, not {check.status}"
+            page = response.read(_PAGE)
+            if response.length and len(page) < _PAGE:
+                return f"the page ends {response.length} bytes early"
+    if check.body.encode() not in page:
+        return f'"{check.body[:_LONGEST]}" is not on the page'
+    return ""
+
+
+def _question(check: Check) -> "dns.message.QueryMessage":
+    """Return a new query; UsageError without dnspython, or for what no DNS server can be asked."""
+    try:
+        import dns.exception  # noqa: PLC0415
+        import dns.message  # noqa: PLC0415
+        import dns.query  # noqa: F401, PLC0415
+    except ImportError:
+        fix = "pip install 'vipnft[dns]'"
+        raise UsageError("a check of kind dns needs the package dnspython", fix=fix) from None
+    try:
+        return dns.message.make_query(check.name, check.type)
+    except (dns.exception.DNSException, UnicodeError) as error:
+        fix = 'correct it, to such as name = "www.example.com" and type = "A"'
+        what = f"a check of kind dns can't ask for {check.name!r} {check.type!r}: {error}"
+        raise UsageError(what, fix=fix) from None
+
+
+def _dns(check: Check, vip: IPv4Address) -> str:
+    import dns.exception  # noqa: PLC0415 - optional, and `_question` has found it
+    import dns.flags  # noqa: PLC0415
+    import dns.query  # noqa: PLC0415
+    import dns.rcode  # noqa: PLC0415
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((str(vip), check.port))  # connected: hears when the port is closed
+        sock.setblocking(False)
+        try:
+            answer = dns.query.udp(
+                _question(check),
+                str(vip),
+                timeout=check.timeout,
+                port=check.port,
+                ignore_unexpected=True,
+                ignore_errors=True,
+                sock=sock,
+            )
+        except dns.exception.Timeout:
+            raise TimeoutError from None
+    if answer.rcode() != dns.rcode.NOERROR:
+        return f"rcode {dns.rcode.to_text(answer.rcode())}"
+    if not isinstance(answer, dns.message.QueryMessage) or not answer.resolve_chaining().answer:
+        return "truncated, with no answer" if answer.flags & dns.flags.TC else "no answer in it"
+    return ""
+
+
+_PROBES: dict[str, Callable[[Check, IPv4Address], str]] = {
+    "tcp": _tcp,
+    "http": _http,
+    "dns": _dns,
+}
+
+
+class _Command:
+    """Runs a command; exit code 0 is good."""
+
+    def __init__(self, stop: _Stop) -> None:
+        self._stop = stop
+        self._immortal: int | None = None  # hangs in the kernel, where a kill does not reach it
+
+    def __call__(self, check: Check, vip: IPv4Address) -> str:
+        if self._immortal is not None:
+            if os.waitpid(self._immortal, os.WNOHANG) == (0, 0):
+                return "killed earlier, and has not ended yet"
+            self._immortal = None
+        pid = _spawn(check.command, vip)
+        exited = os.pidfd_open(pid)
+        try:
+            self._stop.wait(check.timeout, exited)
+            in_time = _readable(exited, 0)
+            with suppress(ProcessLookupError, PermissionError):  # the latter: it became another's
+                os.killpg(pid, signal.SIGKILL)  # still its number: it is not reaped yet
+            if not _readable(exited, _GRACE):
+                self._immortal = pid
+                return f"no end within {check.timeout:g} s, nor when killed"
+        finally:
+            os.close(exited)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if not in_time:
+            return f"no end within {check.timeout:g} s"
+        if code < 0:
+            return f"killed by signal {-code}"
+        return f"exit code {code}" if code else ""
+
+
+def _spawn(command: Sequence[str], vip: IPv4Address) -> int:
+    """Start a command in a session of its own, and return its number.
+
+    Not by subprocess, which would pass on the signal mask: an agent blocks SIGTERM.
+    """
+    null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
+    return os.posix_spawnp(  # noqa: S606
+        command[0],
+        list(command),
+        os.environ | {"VIPNFT_VIP": str(vip)},
+        file_actions=null,
+        setsid=True,
+        setsigmask=[],
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores
+    )
+
+
+def _readable(fd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

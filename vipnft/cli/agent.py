@@ -1,0 +1,63 @@
+"""The verb that keeps a host in step with the others: agent."""
+
+import os
+import signal
+import socket
+import sys
+from typing import Annotated
+
+import typer
+
+from vipnft.cli.hosts import DEFAULT_CONFIG, Config, Drain, load, pick_mode, seconds
+from vipnft.errors import UsageError
+
+
+def agent(
+    hub: Annotated[bool, typer.Option("--hub", help="The interface takes the listen MAC.")] = False,
+    switch: Annotated[
+        bool, typer.Option("--switch", help="The interface keeps its MAC; works everywhere.")
+    ] = False,
+    config: Config = DEFAULT_CONFIG,
+    host: Annotated[str, typer.Option(help="This host's name; else the machine's hostname.")] = "",
+    store: Annotated[
+        str, typer.Option(metavar="URL", help="sqlite:///path or etcd://...; else the file's.")
+    ] = "",
+    drain: Drain = "5m",
+) -> None:
+    """Keep this host in step with the others, and take over from the dead, until stopped.
+
+    SIGTERM gives everything away, drains and takes down; SIGHUP re-reads the file and begins
+    anew, also with a new version of this program.
+    """
+    from vipnft.agent import Orders, run
+    from vipnft.fit import privileged
+    from vipnft.store import open_store
+
+    mode = pick_mode(hub, switch)
+    cluster = load(config)
+    name = host or socket.gethostname()
+    cluster.host(name)
+    url = store or cluster.agents.store
+    if not url:
+        raise UsageError(
+            "agents need a store to agree through, and none is given",
+            fix='[cluster] store = "etcd://..." in the file, or --store URL',
+        )
+    privileged()
+    orders = Orders(
+        cluster=cluster,
+        host=name,
+        mode=mode,
+        drain=seconds(drain),
+        reread=lambda: load(config).host(name),
+    )
+    print(f"agent of {name} in cluster {cluster.name!r}, {mode} mode", file=sys.stderr, flush=True)
+    ended = run(orders, open_store(url, cluster.name), _log)
+    if ended == "renewed":
+        # Signals are blocked by now and stay so over exec, until the new life listens.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+
+def _log(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,163 @@
+"""The verbs that speak to all agents through their store: weight, drain, resume, and what
+`status --cluster` shows."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vipnft.cli.hosts import DEFAULT_CONFIG, Config, load
+from vipnft.errors import UsageError
+
+if TYPE_CHECKING:
+    from vipnft.pact import Order
+    from vipnft.store import Snapshot, Store
+
+_PATIENCE = 5.0  # seconds in which a store must answer a person
+_LOOK = 0.05
+
+HostName = Annotated[str, typer.Argument(metavar="HOST", help="A host of the cluster file.")]
+Url = Annotated[
+    str, typer.Option("--store", metavar="URL", help="The agents' store; else the file's.")
+]
+
+
+def weight(
+    host: HostName,
+    share: Annotated[int, typer.Argument(metavar="N", help="Against the others' weights.")],
+    config: Config = DEFAULT_CONFIG,
+    store: Url = "",
+) -> None:
+    """Change a host's share while its agent runs, from any host; kept until it is changed again."""
+    from dataclasses import replace
+
+    if not 0 <= share <= 1000:
+        raise UsageError(f"weight {share} can't be used", fix="use a whole number from 0 to 1000")
+    _order(config, store, host, lambda order: replace(order, weight=share), serve=share > 0)
+    print(f"{host} has weight {share} now; buckets move as far as they must")
+
+
+def drain(host: HostName, config: Config = DEFAULT_CONFIG, store: Url = "") -> None:
+    """Let a host give its buckets away and keep its connections until they end; until `resume`.
+
+    Of a host that carries on without the store (on_store_loss = "hold") and is silent, this says
+    that it is dead: the others take over.
+    """
+    from dataclasses import replace
+
+    _order(config, store, host, lambda order: replace(order, drained=True), serve=False)
+    print(f"{host} gives its buckets away; `vipnft resume {host}` ends that")
+
+
+def resume(host: HostName, config: Config = DEFAULT_CONFIG, store: Url = "") -> None:
+    """Give a drained host its share again."""
+    from dataclasses import replace
+
+    _order(config, store, host, lambda order: replace(order, drained=False), serve=True)
+    print(f"{host} takes its share again")
+
+
+def _order(
+    config: Path, url: str, host: str, change: "Callable[[Order], Order]", *, serve: bool
+) -> None:
+    """Change what is ordered for a host; UsageError where nobody else would be left to serve."""
+    from vipnft.pact import members, order, order_of
+
+    load(config).host(host)
+    store = _open(config, url)
+    key = order_of(host)
+    while True:
+        snapshot = store.transact({}, {}, timeout=_PATIENCE).snapshot
+        others = {name: m for name, m in members(snapshot).items() if name != host}
+        left = [
+            name
+            for name, member in others.items()
+            if member.weight and member.standing == "serving" and not order(snapshot, name).drained
+        ]
+        if not serve and host in members(snapshot) and not left:
+            raise UsageError(
+                f"{host} is the last host that serves", fix="resume another one first, or stop it"
+            )
+        version = snapshot[key].version if key in snapshot else 0
+        put = {key: change(order(snapshot, host)).dump()}
+        if store.transact({key: version}, put, timeout=_PATIENCE).done:
+            return
+
+
+def show(config: Path, url: str, *, as_json: bool) -> None:
+    """Print what the agents agreed on, and who of them beats."""
+    store = _open(config, url)
+    first = last = store.transact({}, {}, timeout=_PATIENCE).snapshot
+    end = time.monotonic() + _longest(first)
+    while _silent(first, last) and time.monotonic() < end:
+        time.sleep(_LOOK)
+        last = store.transact({}, {}, timeout=_PATIENCE).snapshot
+    report = _report(load(config).name, last, _silent(first, last))
+    print(json.dumps(report, indent=1) if as_json else _text(report))
+
+
+def _open(config: Path, url: str) -> "Store":
+    from vipnft.store import open_store
+
+    cluster = load(config)
+    chosen = url or cluster.agents.store
+    if not chosen:
+        raise UsageError(
+            "no store is given: without agents there is nothing to ask",
+            fix='[cluster] store = "..." in the file, or --store URL',
+        )
+    return open_store(chosen, cluster.name)
+
+
+def _longest(snapshot: "Snapshot") -> float:
+    from vipnft.pact import members, patience
+
+    return max((patience(m.lease) for m in members(snapshot).values()), default=0.0)
+
+
+def _silent(first: "Snapshot", last: "Snapshot") -> set[str]:
+    """Return whose key did not move between two looks."""
+    from vipnft.pact import key_of, members
+
+    return {
+        host
+        for host in members(last)
+        if key_of(host) in first and first[key_of(host)].version == last[key_of(host)].version
+    }
+
+
+def _report(name: str, snapshot: "Snapshot", silent: set[str]) -> dict[str, Any]:
+    from vipnft.pact import TABLE, Table, members, order
+
+    known = members(snapshot)
+    table = Table.load(snapshot[TABLE].value) if TABLE in snapshot else None
+    owners = table.owners if table else ()
+    drains = table.drains if table else {}
+    hosts = {
+        host: {
+            "state": "silent" if host in silent else str(known[host].standing),
+            "weight": known[host].weight,
+            "lease": known[host].lease,
+            "ordered": order(snapshot, host).drained,
+            "owned": [b for b, owner in enumerate(owners) if owner == host],
+            "draining": sorted(b for b, who in drains.items() if host in who),
+        }
+        for host in sorted(known)
+    }
+    gone = sorted({*owners} - set(known))
+    return {"cluster": name, "buckets": len(owners), "hosts": hosts, "owners_without_key": gone}
+
+
+def _text(report: dict[str, Any]) -> str:
+    lines = [f"{report['cluster']}: {len(report['hosts'])} agents, {report['buckets']} buckets"]
+    for host, one in report["hosts"].items():
+        draining = f", drains {len(one['draining'])}" if one["draining"] else ""
+        ordered = ", drained by order" if one["ordered"] else ""
+        lines.append(
+            f"{host:<12} {one['state']:<9} weight {one['weight']:<4}"
+            f" {len(one['owned']):>5} buckets{draining}{ordered}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,112 @@
+# The edge to what the kernel tells unasked, over netlink multicast.
+# Rule 1: headers only. pyroute2 could listen too, but parses every message, and the agent itself
+#         changes elements many times a second.
+# Rule 2: to hear wrongly costs one look at the kernel; to miss something costs the service.
+"""Hear that somebody changed nft tables, links or addresses in this network namespace."""
+
+import errno
+import socket
+import struct
+from contextlib import ExitStack, suppress
+from typing import Self
+
+from vipnft.errors import KernelError
+
+_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1  # linux/socket.h, linux/netlink.h
+_NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12  # linux/netlink.h
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+_GROUPS = {
+    _NETLINK_NETFILTER: (7,),  # linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES
+    _NETLINK_ROUTE: (1, 5, 9),  # linux/rtnetlink.h: RTNLGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR
+}
+_NFTABLES = 10 << 8  # linux/netfilter/nfnetlink.h: NFNL_SUBSYS_NFTABLES
+# linux/netfilter/nf_tables.h: NFT_MSG_NEW and _DEL of TABLE, CHAIN, RULE, SET; no elements, no
+# generations. A _DESTROY is told as a _DEL (measured on Linux 6.18).
+_SKELETON = {0, 2, 3, 5, 6, 8, 9, 11}
+_LINKS_AND_ADDRESSES = {16, 17, 20, 21}  # linux/rtnetlink.h: RTM_NEW and _DEL of LINK, ADDR
+_MATTERS = {
+    _NETLINK_NETFILTER: frozenset(_NFTABLES | kind for kind in _SKELETON),
+    _NETLINK_ROUTE: frozenset(_LINKS_AND_ADDRESSES),
+}
+_HEADER = struct.Struct("=IH10x")
+_BUFFER = 1 << 20
+_DATAGRAM = 1 << 16
+_MOST = 1000
+"""Datagrams a socket in one go: whoever never stops changing rules must not hold up a lease."""
+
+
+class Watch:
+    """Hears from its making on; use it as a context manager.
+
+    What its own process changes is heard like anybody else's.
+    """
+
+    def __init__(self) -> None:
+        self._data = bytearray(_DATAGRAM)
+        with ExitStack() as made:
+            self._sockets = {
+                protocol: made.enter_context(_listen(protocol, groups))
+                for protocol, groups in _GROUPS.items()
+            }
+            self._open = made.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def filenos(self) -> list[int]:
+        """Return what to poll for reading; when one is ready, ask `heard`."""
+        return [one.fileno() for one in self._sockets.values()]
+
+    def heard(self) -> bool:
+        """Take what the kernel has told since the last call; tell if any of it matters.
+
+        Never waits. What is lost for want of room counts as heard.
+        """
+        found = [self._drain(one, _MATTERS[protocol]) for protocol, one in self._sockets.items()]
+        return any(found)
+
+    def _drain(self, one: socket.socket, matters: frozenset[int]) -> bool:
+        found = False
+        for _ in range(_MOST):
+            try:
+                size = one.recv_into(self._data, 0, socket.MSG_TRUNC)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                found = True
+                continue
+            found = found or size > _DATAGRAM or self._told(size, matters)
+        return found
+
+    def _told(self, size: int, matters: frozenset[int]) -> bool:
+        at = 0
+        while at + _HEADER.size <= size:
+            length, kind = _HEADER.unpack_from(self._data, at)
+            if kind in matters:
+                return True
+            at += max(length + 3 & ~3, _HEADER.size)
+        return False
+
+
+def _listen(protocol: int, groups: tuple[int, ...]) -> socket.socket:
+    one = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    one.setblocking(False)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)  # as far as rmem_max lets it
+        with suppress(PermissionError):  # in a user namespace
+            one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+        one.bind((0, 0))  # without an address it is taken for the kernel's, and told nothing
+        for group in groups:
+            one.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+    except OSError as error:
+        one.close()
+        raise KernelError(
+            f"the kernel does not tell its changes (netlink): {error.strerror}",
+            fix="run it as root",
+        ) from error
+    return one

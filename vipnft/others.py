@@ -1,0 +1,69 @@
+# What one agent has seen of the others' keys, and since when each stands still.
+# Rule 1: time is this host's monotonic clock, as it was after the store's answer arrived; no
+#         other host's clock is ever read.
+# Rule 2: a key that is absent stands still too: a host whose key somebody deleted serves on
+#         until its lease is over.
+"""Who of the other hosts is alive, as seen from here."""
+
+from collections.abc import Collection, Set
+
+from vipnft.pact import RENEWAL, Said, key_of, members, order, patience
+
+
+class Others:
+    """The other hosts' keys, as `me` saw them change; `lease` is this host's own, in seconds."""
+
+    def __init__(self, me: str, lease: float) -> None:
+        self._me, self._lease = me, lease
+        self._seen: dict[str, tuple[int, float]] = {}  # version, and since when
+        self._leases: dict[str, float] = {}  # as each last said
+        self._holding: set[str] = set()  # who carries on without a store
+
+    def look(self, said: Said, parties: Collection[str]) -> None:
+        """Note who moved since; `parties` are hosts that must be watched, with a key or without."""
+        known = members(said.snapshot)
+        for host, member in known.items():
+            self._leases[host] = member.lease
+            (self._holding.add if member.hold else self._holding.discard)(host)
+        for host in {*known, *parties} - {self._me}:
+            entry = said.snapshot.get(key_of(host))
+            version = entry.version if entry else 0
+            if self.version(host) != version:
+                self._seen[host] = (version, said.now)
+
+    def lost(self, said: Said) -> set[str]:
+        """Return who is dead: whose key stood still, or absent, for longer than its lease.
+
+        The silence of a host that holds says nothing; that an operator drained it does.
+        """
+        return {
+            host
+            for host in self._seen
+            if self.silence(host, said.now) >= patience(self._lease_of(host))
+            and (host not in self._holding or order(said.snapshot, host).drained)
+        }
+
+    def doubtful(self, said: Said, owners: Set[str]) -> bool:
+        """Tell whether one of `owners` may soon be dead: half of its patience is over."""
+        return any(
+            patience(self._lease_of(host)) / 2
+            < self.silence(host, said.now)
+            < patience(self._lease_of(host))
+            for host in owners & set(self._seen) - self._holding
+        )
+
+    def version(self, host: str) -> int:
+        """Return the version at which a host's key stands: 0 if absent, -1 if never looked for."""
+        return self._seen.get(host, (-1, 0.0))[0]
+
+    def silence(self, host: str, now: float) -> float:
+        """Return for how many seconds a host's key has been seen standing still."""
+        return now - self._seen[host][1]
+
+    def longest(self) -> float:
+        """Return the longest lease that anybody can have, in seconds."""
+        return max([self._lease, RENEWAL, *self._leases.values()])
+
+    def _lease_of(self, host: str) -> float:
+        # Where the key is gone, its last word may have been a longer lease than was ever seen.
+        return self.longest() if self.version(host) == 0 else self._leases[host]

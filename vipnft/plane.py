@@ -1,0 +1,123 @@
+# This host's data plane, as an agent drives it: silent unless the lease says otherwise.
+# Rule 1: rules are loaded silent; only arm and grant, in that order, make the host answer.
+# Rule 2: what the kernel holds is compared with what the same kernel listed right after the
+#         rules were loaded: that needs no scratch network namespace, so no right beyond
+#         CAP_NET_ADMIN.
+# Rule 3: a table of the agents is brought in as elements alone: under traffic that loses nothing.
+"""Rules, lease and buckets of one host under an agent."""
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+from vipnft import elements, lease, memory, node, ruleset
+from vipnft.change import Change, current
+from vipnft.drift import bucket_drift, link_drift, skeleton_drift
+from vipnft.errors import KernelError
+from vipnft.fit import fit, record
+from vipnft.kernel import nft
+from vipnft.kernel.links import Links
+from vipnft.model import Applied, Cluster, Drains, Mode, Owners
+from vipnft.moving import Phase
+from vipnft.tables import NETDEV, TABLES
+
+
+class Plane:
+    """The data plane of host `name`; nothing is touched before `up`, but for `flush`."""
+
+    def __init__(self, cluster: Cluster, name: str, mode: Mode) -> None:
+        self._cluster, self._name, self._mode = cluster, name, mode
+        self._applied: Applied | None = None
+        self._text: dict[str, str] = {}  # each nft table, as listed right after it was loaded
+        self._phases: tuple[Phase, ...] = ()  # as the kernel has them
+
+    @property
+    def is_up(self) -> bool:
+        """Whether `up` has been done."""
+        return self._applied is not None
+
+    def up(self) -> None:
+        """Put everything in place, silent and with no bucket; UsageError if it can't be."""
+        with memory.locked(), node.uninterrupted():
+            self._bring(("",) * self._cluster.buckets, {}, memory.load(), {})
+
+    def flush(self) -> None:
+        """Fall silent, whatever an earlier life left."""
+        if not nft.listing((NETDEV,)):
+            return
+        try:
+            nft.run(lease.flush())
+        except KernelError:  # rules of ours without the lease's sets: somebody broke them
+            nft.apply(ruleset.nothing())
+
+    def arm(self, slot: int, seconds: float) -> None:
+        """Let a lease's slot begin, not granted yet; see lease.arm."""
+        if self._applied is None:
+            self.up()
+        nft.run(lease.arm(slot, round(seconds * 1000)))
+
+    def grant(self, slot: int) -> None:
+        """Let a slot count; see lease.grant."""
+        nft.run(lease.grant(slot))
+
+    def hold(self, owners: Owners, drains: Drains) -> None:
+        """Make this host's part of a table its buckets."""
+        if self._applied is None:
+            self.up()
+        if self._applied is None:
+            return
+        self._applied = replace(self._applied, owners=owners, drains=drains)
+        wanted = current(self._applied)
+        commands = elements.change([elements.cell(phase) for phase in self._phases], wanted)
+        if commands:
+            nft.apply(commands)
+        self._phases = wanted
+        memory.save(self._applied)
+
+    def mend(self) -> tuple[str, ...]:
+        """Bring back what somebody changed, and return what it was, a line each.
+
+        UsageError while it can't be: the interface is gone, or down.
+        """
+        applied = self._applied
+        if applied is None:
+            return ()
+        with memory.locked(), node.uninterrupted():
+            with Links() as links:
+                found = node.facts(links, applied)
+            lines = (
+                *link_drift(applied, found),
+                *skeleton_drift(self._text, found.tables, leased=True),
+            )
+            if "netdev" in found.tables and "inet" in found.tables:
+                lines += bucket_drift(current(applied), found.cells)
+            if lines:
+                self._bring(applied.owners, applied.drains, applied, self._text)
+        return lines
+
+    def connections(self) -> Counter[int]:
+        """Return how many live TCP connections this host has in each bucket."""
+        return node.connections(self._applied) if self._applied else Counter()
+
+    def down(self) -> tuple[str, ...]:
+        """Give everything back; returns what could not be put back, a line each."""
+        self._applied = None
+        return node.give_back().notes
+
+    def _bring(
+        self, owners: Owners, drains: Drains, before: Applied | None, text: dict[str, str]
+    ) -> None:
+        with Links() as links:
+            link = fit(links, self._cluster, self._name, self._mode, before)
+            now = record(links, link, before, self._cluster, name=self._name, mode=self._mode)
+            now = replace(now, owners=owners, drains=drains, leased=True)
+            expected = text or dict.fromkeys((table.family for table in TABLES), "")
+            outcome = Change(links, link, before, now).run(expected, node.facts(links, now))
+        if outcome.swapped or not text or set(text) != {table.family for table in TABLES}:
+            self._text = nft.listing(TABLES)
+        self._applied, self._phases = now, current(now)
+
+
+def endless(drains: dict[int, frozenset[str]]) -> Drains:
+    """Return drains that an agent will end, not a timer."""
+    return {b: dict.fromkeys(hosts, math.inf) for b, hosts in drains.items()}

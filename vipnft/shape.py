@@ -1,0 +1,200 @@
+# What may stand in a cluster file, value by value.
+# Rule 1: a ValueError of a validator holds what the value is and, if it has one of its own, the
+#         fix; else the fix is "use" and the field's description.
+# Rule 2: values are checked one by one here; together, in `config`.
+"""The shapes of a cluster file's tables, for pydantic."""
+
+import re
+from dataclasses import fields
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from vipnft import duration
+from vipnft.model import MAX_BUCKETS, Agents, Cluster, Host, is_unicast_mac
+
+DEFAULTS: dict[str, Any] = {f.name: f.default for f in (*fields(Cluster), *fields(Host))}
+_LEASES = Agents()
+
+_REFUSED = (
+    (IPv4Network("255.255.255.255/32"), "the broadcast address"),
+    (IPv4Network("0.0.0.0/8"), "an unspecified address"),
+    (IPv4Network("127.0.0.0/8"), "a loopback address"),
+    (IPv4Network("224.0.0.0/4"), "a multicast address"),
+    (IPv4Network("240.0.0.0/4"), "a reserved address"),
+)
+
+
+def _vip(text: str) -> str:
+    """Check a VIP; here and below a ValueError holds what it is and, if it has its own, the fix."""
+    head, slash, _ = text.partition("/")
+    try:
+        address = ip_address(head)
+    except ValueError:
+        raise ValueError("not an IPv4 address") from None
+    if not isinstance(address, IPv4Address):
+        raise ValueError("an IPv6 address", "use an IPv4 address: this version serves no other")
+    for network, what in _REFUSED:
+        if address in network:
+            raise ValueError(what)
+    if slash:
+        raise ValueError("with a prefix length", f'write the address alone: "{head}"')
+    return text
+
+
+# Linux refuses "/", ":" and white space; nft reads "*" as a wildcard, and quotes names with '"'.
+_INTERFACE = re.compile(r'[^\x00-\x20/:*%"\\\x7f-\U0010ffff]{1,15}')
+
+
+def _interface(text: str) -> str:
+    if text == "lo":
+        raise ValueError("loopback, which faces no segment")
+    if text in {".", ".."} or not _INTERFACE.fullmatch(text):
+        raise ValueError("not an interface name")
+    return text
+
+
+_MAC = re.compile(r"[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}")
+
+
+def checked_mac(text: str) -> str:
+    """Return a unicast MAC in lower case with colons; ValueError says what else it is."""
+    if not _MAC.fullmatch(text):
+        raise ValueError("not a MAC address")
+    mac = text.lower().replace("-", ":")
+    if not is_unicast_mac(mac):
+        raise ValueError("a multicast, broadcast or zero address")
+    return mac
+
+
+def _whole(low: int, high: int, more: str = "") -> Any:
+    return Field(ge=low, le=high, description=f"a whole number from {low} to {high}{more}")
+
+
+def _between(low: str, high: str) -> Any:
+    """Return the type of a time from `low` to `high`."""
+
+    def check(text: str) -> str:
+        if not duration.seconds(low) <= duration.seconds(text) <= duration.seconds(high):
+            raise ValueError(f"not a time from {low} to {high}")
+        return text
+
+    description = f'a time from {low} to {high}, such as "{low}"'
+    return Annotated[str, AfterValidator(check), Field(description=description)]
+
+
+def _url(text: str) -> str:
+    if not text.isprintable() or "://" not in text:
+        raise ValueError("not a URL")
+    return text
+
+
+def _matching(pattern: str, what: str, description: str) -> Any:
+    """Return the type of a text that matches a pattern; else it is "not" `what`."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"not {what}")
+        return text
+
+    return Annotated[str, AfterValidator(check), Field(description=description)]
+
+
+def _one_of(*words: str) -> Any:
+    either = " or ".join(f'"{word}"' for word in words)
+    return _matching("|".join(words), "one of those there are", either)
+
+
+_Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9._-]{1,63}$"),
+    Field(description='a name of 1 to 63 letters, digits, ".", "_" or "-"'),
+]
+_Interface = Annotated[
+    str,
+    AfterValidator(_interface),
+    Field(description='a Linux interface name of 1 to 15 characters, such as "eth0"'),
+]
+_Mac = Annotated[
+    str,
+    AfterValidator(checked_mac),
+    Field(description='a unicast MAC, such as "02:00:00:00:00:01"'),
+]
+
+
+KINDS = {  # and which keys each has of its own
+    "tcp": ("port",),
+    "http": ("port", "path", "status", "body"),
+    "dns": ("port", "name", "type"),
+    "exec": ("command",),
+}
+ONLY = {key for keys in KINDS.values() for key in keys}
+PORTS = {"http": 80, "dns": 53}
+AGENTS = {"store", "lease", "beat", "on_store_loss"}
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class ClusterShape(_Shape):
+    """The [cluster] table."""
+
+    name: _Name
+    seed: Annotated[int, _whole(0, 2**32 - 1, ", the same on every host, kept private")]
+    vips: Annotated[list[Annotated[str, AfterValidator(_vip)]], Field(min_length=1)] = Field(
+        description='unicast IPv4 addresses, such as ["192.0.2.100"]'
+    )
+    interface: _Interface
+    buckets: Annotated[int, _whole(1, MAX_BUCKETS)] = DEFAULTS["buckets"]
+    listen_mac: _Mac = ""
+    store: Annotated[str, AfterValidator(_url)] = Field(
+        "", description='"sqlite:///path" or "etcd://host:port,..."'
+    )
+    lease: _between("200ms", "60s") = "1s"  # type: ignore[valid-type]
+    beat: _between("20ms", "20s") = ""  # type: ignore[valid-type]
+    on_store_loss: _one_of("fence", "hold") = _LEASES.on_store_loss  # type: ignore[valid-type]
+
+
+class HostShape(_Shape):
+    """A [[host]] table."""
+
+    name: _Name
+    weight: Annotated[int, _whole(0, 1000)] = DEFAULTS["weight"]
+    interface: _Interface = ""
+    send_mac: _Mac = ""
+
+
+class CheckShape(_Shape):
+    """A [[check]] table; which keys go with which kind, KINDS tells."""
+
+    kind: _one_of(*KINDS)  # type: ignore[valid-type]
+    interval: _between("100ms", "3600s") = "1s"  # type: ignore[valid-type]
+    timeout: _between("10ms", "60s") = "1s"  # type: ignore[valid-type]
+    rise: Annotated[int, _whole(1, 100)] = 2
+    fall: Annotated[int, _whole(1, 100)] = 3
+    port: Annotated[int, _whole(1, 65535)] = 0
+    path: _matching("/[!-~]*", "a path", 'a path, such as "/"') = "/"  # type: ignore[valid-type]
+    status: Annotated[int, _whole(100, 599)] = 200
+    body: Annotated[str, Field(description="text that the answer contains")] = ""
+    name: _matching("[!-~]{1,253}", "a name", "a name to ask for") = ""  # type: ignore[valid-type]
+    type: _matching("[A-Z0-9]{1,10}", "a type", 'a type, such as "A"') = "A"  # type: ignore[valid-type]
+    command: Annotated[
+        list[str], Field(min_length=1, description="a command: a list of words")
+    ] = []
+
+
+class FileShape(_Shape):
+    """A cluster file."""
+
+    cluster: ClusterShape = Field(description="one [cluster] table")
+    host: list[HostShape] = Field(min_length=1, description="a [[host]] table for each host")
+    check: list[CheckShape] = Field([], description="a [[check]] table for each check")
+
+
+SHAPES: dict[str, type[_Shape]] = {
+    "cluster": ClusterShape,
+    "host": HostShape,
+    "check": CheckShape,
+}
