@@ -16,6 +16,7 @@ import dns.rrset
 import pytest
 
 from vipnft.checks import Checks, probe
+from vipnft.errors import UsageError
 from vipnft.model import Check
 
 HOME = "127.0.0.1"
@@ -38,7 +39,10 @@ def tcp_server(answer: Answer, host: str = HOME, port: int = 0) -> Iterator[int]
                 answer(connection)
 
         threading.Thread(target=serve, daemon=True).start()
-        yield listening.getsockname()[1]
+        try:
+            yield listening.getsockname()[1]
+        finally:  # close alone would leave it listening for as long as accept waits
+            listening.shutdown(socket.SHUT_RDWR)
 
 
 def says(text: str) -> Answer:
@@ -60,6 +64,11 @@ def drips(connection: socket.socket) -> None:
         time.sleep(0.02)
 
 
+def drips_a_page(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    drips(connection)
+
+
 OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 ERROR = "HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"
 
@@ -76,6 +85,8 @@ ERROR = "HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"
         (says(""), {}, "closed"),
         (silent, {}, "timed out"),
         (drips, {}, "timed out"),
+        (drips_a_page, {}, "timed out"),
+        (says(OK.replace("Length: 2", "Length: 9")), {}, "the page ends 7 bytes early"),
     ],
 )
 def test_http(answer: Answer, more: dict[str, str | int], why: str) -> None:
@@ -182,3 +193,54 @@ def test_the_first_result_counts() -> None:
         until(lambda: checks.failing() == (f"tcp {HOME}:1: connection refused",))
     finally:
         checks.stop()
+
+
+def test_a_closed_dns_port_is_heard_at_once() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind((HOME, 0))
+        port = free.getsockname()[1]
+    found = probe(Check(kind="dns", port=port, name="a.test", timeout=30), [HOME])
+    assert found == f"dns {HOME}:{port} a.test A: connection refused"
+
+
+def test_a_name_that_is_none_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="can't ask for"):
+        Checks([Check(kind="dns", port=53, name="a..b")], [IPv4Address(HOME)])
+
+
+def test_without_dnspython(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dns.message", None)
+    with pytest.raises(UsageError) as caught:
+        Checks([Check(kind="dns", port=53, name="a.test")], [IPv4Address(HOME)])
+    assert caught.value.fix == "pip install 'vipnft[dns]'"
+
+
+def test_what_a_probe_raises_is_a_reason_and_not_the_end() -> None:
+    check = Check(kind="exec", command=("true", "a\0b"), interval=0.1)
+    checks = Checks([check], [IPv4Address(HOME)])
+    checks.start()
+    try:
+        until(checks.failing)
+        assert "null byte" in checks.failing()[0]
+    finally:
+        checks.stop()
+
+
+def test_stop_kills_what_hangs(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    script = f"sleep 600 & echo $! > {pid}.new; mv {pid}.new {pid}; wait"
+    check = Check(kind="exec", command=("sh", "-c", script), interval=60, timeout=60)
+    checks = Checks([check], [IPv4Address(HOME)])
+    checks.start()
+    until(pid.exists)
+    began = time.monotonic()
+    checks.stop()
+    checks.stop()
+    assert time.monotonic() - began < 5
+    until(lambda: not Path("/proc", pid.read_text().strip(), "fd").exists() or zombie(pid))
+
+
+def zombie(pid: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return ") Z " in Path("/proc", pid.read_text().strip(), "stat").read_text()
+    return True

@@ -469,6 +469,19 @@ def test_agents_and_checks() -> None:
     assert parse(render(found), "dns.toml") == found
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        cluster('lease = "300ms"\nbeat = "100ms"'),  # 0.3 / 3 < 0.1
+        cluster('lease = "200.000001ms"'),
+        check('kind = "http"', 'body = "a\\n\U0001f600"'),
+    ],
+)
+def test_what_is_accepted_can_be_written_and_read_again(text: str) -> None:
+    found = parse(text, "dns.toml")
+    assert parse(render(found), "again") == found
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults(name: str) -> None:
     text, expected = FAULTS[name]
@@ -562,6 +575,61 @@ addresses = (
 )
 
 
+def milliseconds(low: int, high: int) -> st.SearchStrategy[float]:
+    return st.integers(low, high).map(lambda number: number / 1000)
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+ports = st.integers(1, 65535)
+times = milliseconds(1000, 3_600_000).flatmap(
+    lambda interval: st.fixed_dictionaries(
+        {"interval": st.just(interval), "timeout": milliseconds(10, int(min(interval, 60) * 1000))}
+    )
+)
+ways = st.one_of(
+    st.fixed_dictionaries({"kind": st.just("tcp"), "port": ports}),
+    st.fixed_dictionaries(
+        {
+            "kind": st.just("http"),
+            "port": ports,
+            "path": st.text(st.characters(min_codepoint=33, max_codepoint=126)).map("/{}".format),
+            "status": st.integers(200, 599),
+            "body": words,
+        }
+    ),
+    st.fixed_dictionaries(
+        {
+            "kind": st.just("dns"),
+            "port": ports,
+            "name": names,
+            "type": st.sampled_from(["A", "AAAA", "MX"]),
+        }
+    ),
+    st.fixed_dictionaries(
+        {"kind": st.just("exec"), "command": st.lists(words, min_size=1, max_size=4).map(tuple)}
+    ),
+)
+checks = st.builds(
+    lambda way, time, rise, fall: Check(**way | time | {"rise": rise, "fall": fall}),
+    ways,
+    times,
+    st.integers(1, 100),
+    st.integers(1, 100),
+)
+
+
+@st.composite
+def agents(draw: st.DrawFn) -> Agents:
+    lease = draw(st.integers(200, 60_000))
+    return Agents(
+        store=draw(st.sampled_from(["", "sqlite:///a", "etcd://a,b"])),
+        lease=lease / 1000,
+        beat=draw(milliseconds(20, lease // 3)),
+        on_store_loss=draw(st.sampled_from(["fence", "hold"])),
+        checks=tuple(draw(st.lists(checks, max_size=3))),
+    )
+
+
 @st.composite
 def clusters(draw: st.DrawFn) -> Cluster:
     hosts = draw(
@@ -589,6 +657,7 @@ def clusters(draw: st.DrawFn) -> Cluster:
         listen_mac=listen_mac,
         hosts=tuple(hosts),
         buckets=draw(st.integers(9, MAX_BUCKETS)),
+        agents=draw(agents()),
     )
 
 
@@ -637,10 +706,12 @@ def quoted(text: str) -> str:
 
 
 VALUES = ["1", "-1", "0", "1.5", "nan", "inf", "true", "[]", "{}", "[[]]", "[{}]", "1979-05-27"]
+VALUES += ['"1s"', '"20ms"', '"61s"', '"http"', '"exec"', '"fence"', '"sqlite:///a"']
 VALUES += ['""', '"eth0"', '"lo"', '"1.2.3.4"', '["1.2.3.4", "1.2.3.4", 1]', '"02:00:00:00:00:01"']
 values = st.sampled_from(VALUES) | st.text().map(quoted) | st.integers().map(str)
-KEYS = [*(field.name for field in dataclasses.fields(Cluster)), "interface", "weight", "send_mac"]
-keys = st.sampled_from([*KEYS, "cluster", "host"]) | st.text().map(quoted)
+KEYS = [field.name for each in (Cluster, Agents, Check) for field in dataclasses.fields(each)]
+KEYS += ["interface", "weight", "send_mac"]
+keys = st.sampled_from([*KEYS, "cluster", "host", "check"]) | st.text().map(quoted)
 tables = st.dictionaries(keys, values, max_size=6).map(
     lambda table: "".join(f"{key} = {value}\n" for key, value in table.items())
 )
@@ -652,7 +723,11 @@ tables = st.dictionaries(keys, values, max_size=6).map(
     st.sampled_from(["[cluster]", "[[cluster]]", ""]),
     tables,
     st.lists(tables, max_size=4),
+    st.lists(tables, max_size=3),
 )
-def test_any_tables(good: bool, root: str, header: str, body: str, hosts: list[str]) -> None:
+def test_any_tables(
+    good: bool, root: str, header: str, body: str, hosts: list[str], checks: list[str]
+) -> None:
     cluster = HEAD if good else f"{header}\n{body}"
-    refuse_or_accept(root + cluster + "".join(f"[[host]]\n{host}" for host in hosts))
+    hosts = [*(f"[[host]]\n{host}" for host in hosts), *(f"[[check]]\n{c}" for c in checks)]
+    refuse_or_accept(root + cluster + "".join(hosts))

@@ -72,7 +72,6 @@ def run(orders: Orders, store: Store, log: Log) -> str:
     with memory.living(incarnation) as former, Watch() as watch, _Signals() as signals:
         plane = Plane(orders.cluster, orders.host, orders.mode)
         checks = Checks(orders.cluster.agents.checks, orders.cluster.vips)
-        checks.start()
         loop = _Loop(orders, store, plane, checks, watch, signals, log)
         try:
             return loop.run(incarnation, former)
@@ -138,7 +137,7 @@ class _Loop:
     ) -> None:
         self._orders, self._store, self._plane = orders, store, plane
         self._checks, self._watch, self._signals, self._log = checks, watch, signals, log
-        agents = orders.cluster.agents
+        agents, self._me = orders.cluster.agents, orders.host
         self._lease, self._period = agents.lease, agents.beat
         self._timeout = agents.lease / 4
         now = time.monotonic()
@@ -232,6 +231,7 @@ class _Loop:
     def _granted(self) -> None:
         if not self._ready:
             self._ready = True
+            self._checks.start()  # the VIP is there by now
             notify.ready(f"serving as {self._orders.host}")
 
     def _hold(self, hold: Hold) -> None:
@@ -340,8 +340,8 @@ class _Loop:
         failing = self._checks.failing()
         if self._cut_off or failing:
             why = self._cut_off or "; ".join(failing)
-            others = members(self._snapshot).values()
-            alone = others and not any(m.standing is Standing.SERVING for m in others)
+            known = members(self._snapshot).items()
+            alone = not any(m.standing is Standing.SERVING for h, m in known if h != self._me)
             then = "EVERY host fails: all keep serving" if alone else "giving all buckets away"
             return self._say(Standing.FAILING, f"failing ({why}): {then}")
         return self._say(Standing.SERVING, "healthy")

@@ -68,6 +68,11 @@ class Checks:
         return tuple(why for watch in self._watches if (why := watch.why))
 
 
+def probe(check: Check, vips: Sequence[str]) -> str:
+    """Return why a check fails now, on the first VIP on which it does; "" if it does not."""
+    return _Watch(check, tuple(map(IPv4Address, vips)), _Stop()).round() or ""
+
+
 class _Stop:
     """An event that can be waited for together with a process's end."""
 
@@ -118,14 +123,14 @@ class _Watch:
         health, wait = _Health(), 0.0
         while not self._stop.wait(wait):
             began = time.monotonic()
-            why = self._round()
+            why = self.round()
             if why is None:
                 return
             health = health.after(not why, self._check)
             self.why = "" if health.good else why or self.why
             wait = began + self._check.interval - time.monotonic()
 
-    def _round(self) -> str | None:
+    def round(self) -> str | None:
         """Probe every VIP until one fails; return its reason, "" if none, None if stopped."""
         for vip in self._vips:
             why = self._ask(vip)
@@ -139,7 +144,7 @@ class _Watch:
         try:
             return self._probe(self._check, vip)
         except TimeoutError:
-            return f"no answer within {self._check.timeout:g} s"
+            return "timed out"
         except OSError as error:
             return (error.strerror or str(error)).lower()
         except Exception as error:  # what a server sends can make a library raise anything
@@ -203,7 +208,7 @@ def _http(check: Check, vip: IPv4Address) -> str:
             if response.length and len(page) < _PAGE:
                 return f"the page ends {response.length} bytes early"
     if check.body.encode() not in page:
-        return f'"{check.body[:_LONGEST]}" is not on the page'
+        return f"no {check.body[:_LONGEST]!r} in the answer"
     return ""
 
 
@@ -212,7 +217,7 @@ def _question(check: Check) -> "dns.message.QueryMessage":
     try:
         import dns.exception  # noqa: PLC0415
         import dns.message  # noqa: PLC0415
-        import dns.query  # noqa: F401, PLC0415
+        import dns.query  # noqa: PLC0415
     except ImportError:
         fix = "pip install 'vipnft[dns]'"
         raise UsageError("a check of kind dns needs the package dnspython", fix=fix) from None
@@ -246,9 +251,9 @@ def _dns(check: Check, vip: IPv4Address) -> str:
         except dns.exception.Timeout:
             raise TimeoutError from None
     if answer.rcode() != dns.rcode.NOERROR:
-        return f"rcode {dns.rcode.to_text(answer.rcode())}"
+        return f"{dns.rcode.to_text(answer.rcode())}"
     if not isinstance(answer, dns.message.QueryMessage) or not answer.resolve_chaining().answer:
-        return "truncated, with no answer" if answer.flags & dns.flags.TC else "no answer in it"
+        return "truncated" if answer.flags & dns.flags.TC else "no such record in the answer"
     return ""
 
 
@@ -280,12 +285,12 @@ class _Command:
                 os.killpg(pid, signal.SIGKILL)  # still its number: it is not reaped yet
             if not _readable(exited, _GRACE):
                 self._immortal = pid
-                return f"no end within {check.timeout:g} s, nor when killed"
+                return f"still running after {check.timeout:g} s, and can't be killed"
         finally:
             os.close(exited)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if not in_time:
-            return f"no end within {check.timeout:g} s"
+            return f"still running after {check.timeout:g} s"
         if code < 0:
             return f"killed by signal {-code}"
         return f"exit code {code}" if code else ""
@@ -297,7 +302,7 @@ def _spawn(command: Sequence[str], vip: IPv4Address) -> int:
     Not by subprocess, which would pass on the signal mask: an agent blocks SIGTERM.
     """
     null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
-    return os.posix_spawnp(  # noqa: S606
+    return os.posix_spawnp(
         command[0],
         list(command),
         os.environ | {"VIPNFT_VIP": str(vip)},

@@ -149,7 +149,9 @@ def _check(shape: CheckShape) -> Check:
 
 def _cross_times(cluster: _Table) -> Iterator[_Problem]:
     lease, beat = cluster.get("lease", "1s"), cluster.get("beat")
-    if lease and beat and duration.seconds(beat) > duration.seconds(lease) / 3:
+    if (
+        lease and beat and duration.seconds(beat) > duration.seconds(lease) / 3 + 1e-9
+    ):  # 0.3 / 3 < 0.1
         found = f"is {_show(beat)}, more than a third of the lease"
         fix = f"use {duration.text(duration.seconds(lease) / 5)}, or a longer lease"
         yield ("cluster", "beat"), found, fix
@@ -289,7 +291,8 @@ def _show(value: object) -> str:
 
 
 def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    letters = json.dumps(text, ensure_ascii=False)  # its \\u can't say what is above U+FFFF
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in letters)
 
 
 def _a(kind: str) -> str:

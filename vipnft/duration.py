@@ -2,7 +2,7 @@
 
 import re
 
-_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(ms|s)")
+_DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,15})?)(ms|s)")
 
 
 def seconds(text: str) -> float:

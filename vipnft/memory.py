@@ -59,6 +59,8 @@ def living(incarnation: str) -> Iterator[frozenset[str]]:
 
 def tended() -> bool:
     """Tell whether an agent lives in this network namespace."""
+    if not _path(".agent").exists():
+        return False
     handle = _claim()
     if handle is not None:
         os.close(handle)

@@ -41,7 +41,7 @@ ip -d link; ip addr | grep -v valid_lft; ip route show table all; ip -6 route sh
 ip rule; ip -6 rule; bridge fdb; ip maddr; nft -s list ruleset
 sysctl -a 2>/dev/null | grep -E '^net\.(ipv4|ipv6|netfilter|bridge)' |
     grep -vE 'nf_conntrack_count|fib_multipath_hash_seed|tcp_fastopen_key|stable_secret'
-ls /run/vipnft 2>/dev/null | grep -v lock || true
+ls /run/vipnft 2>/dev/null | grep -vE 'lock|agent' || true
 """
 
 

@@ -1,0 +1,195 @@
+"""Agents as an operator meets them: status --cluster, weight, drain, resume, checks, bad starts."""
+
+import contextlib
+import json
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.netns.conftest import LabUp
+from tests.netns.support import VIP, snapshot, until
+from vipnft import config
+from vipnft.lab import agents
+from vipnft.lab.lab import Lab
+from vipnft.model import Check
+
+
+@dataclass
+class Agents:
+    """Agents on all hosts of a lab, with their logs."""
+
+    lab: Lab
+    url: str
+    home: Path
+    running: dict[str, subprocess.Popen[str]]
+
+    def start(self, host: str, *more: str) -> None:
+        with (self.home / f"{host}.log").open("a") as log:
+            words = ["vipnft", "agent", f"--{self.lab.mode}", "--store", self.url, *more]
+            self.running[host] = self.lab.popen(host, words, stderr=log)
+
+    def log(self, host: str) -> str:
+        return (self.home / f"{host}.log").read_text()
+
+    def look(self) -> dict[str, Any]:
+        said = self.lab.run(
+            "web1", ["vipnft", "status", "--cluster", "--json", "--store", self.url], check=True
+        )
+        hosts: dict[str, Any] = json.loads(said.stdout)["hosts"]
+        return hosts
+
+    def owned(self) -> list[int]:
+        return [len(one["owned"]) for one in self.look().values()]
+
+
+@contextlib.contextmanager
+def serving(lab: Lab, home: Path, checks: tuple[Check, ...] = ()) -> Iterator[Agents]:
+    cluster = lab.cluster
+    lab.config.write_text(
+        config.render(replace(cluster, agents=replace(cluster.agents, checks=checks)))
+    )
+    cast = Agents(lab, f"sqlite://{home}/store.db", home, {})
+    for host in lab.hosts:
+        cast.start(host)
+    until(lambda: all("buckets here" in cast.log(h) for h in lab.hosts), what="the table")
+    yield cast
+
+
+def test_weight_drain_and_resume(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=3)
+    with serving(lab, tmp_path) as cast:
+        until(lambda: sorted(cast.owned()) == [85, 85, 86], what="an even table")
+        verb = ["--store", cast.url]
+        lab.run("web2", ["vipnft", "weight", "web3", "2", *verb], check=True)
+        until(lambda: cast.owned() == [64, 64, 128], what="web3's new weight")
+        lab.run("web3", ["vipnft", "drain", "web1", *verb], check=True)
+        until(lambda: cast.owned() == [0, 85, 171], what="web1's drain")
+        assert cast.look()["web1"]["state"] == "drained"
+        lab.run("web1", ["vipnft", "drain", "web2", *verb], check=True)
+        last = lab.run("web1", ["vipnft", "drain", "web3", *verb])
+        assert last.returncode == 2
+        assert "web3 is the last host that serves" in last.stderr
+        for host in ("web1", "web2"):
+            lab.run("web1", ["vipnft", "resume", host, *verb], check=True)
+        until(lambda: cast.owned() == [64, 64, 128], what="the return of both")
+        text = lab.run("web1", ["vipnft", "status", "--cluster", *verb], check=True).stdout
+        assert "web3         serving   weight 2      128 buckets" in text
+        assert lab.run("web1", ["vipnft", "weight", "web9", "2", *verb]).returncode == 2
+        assert lab.run("web1", ["vipnft", "weight", "web1", "1001", *verb]).returncode == 2
+
+
+def test_the_agent_alone_moves_buckets(lab_up: LabUp, tmp_path: Path) -> None:
+    """apply, release, take and down are refused beside an agent, and status holds."""
+    lab = lab_up(hosts=1)
+    before = snapshot(lab, "web1")
+    with serving(lab, tmp_path) as cast:
+        for words in ("apply --switch", "release 1 --to web1", "take 1 --from web1", "down"):
+            said = lab.run("web1", ["vipnft", *words.split()])
+            assert said.returncode == 2, words
+            assert "an agent serves on this machine" in said.stderr
+        assert lab.run("web1", ["vipnft", "status"]).returncode == 0
+        cast.running["web1"].send_signal(signal.SIGTERM)
+        assert cast.running["web1"].wait() == 0
+        assert snapshot(lab, "web1") == before
+
+
+def test_a_service_that_fails_gives_its_buckets_away(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=2)
+    check = Check(kind="http", port=80, interval=0.2, timeout=0.2, rise=1, fall=1)
+    web = [sys.executable, "-Im", "http.server", "-d", str(tmp_path), "80"]
+    servers = [
+        lab.popen(h, web, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for h in lab.hosts
+    ]
+    with serving(lab, tmp_path, (check,)) as cast:
+        until(lambda: cast.owned() == [128, 128], what="both serving")
+        servers[1].kill()
+        until(lambda: cast.owned() == [256, 0], what="web2 giving away")
+        assert f"failing (http {VIP}:80/: connection refused)" in cast.log("web2")
+        servers[0].kill()
+        until(lambda: "EVERY host fails: all keep serving" in cast.log("web1"))
+        until(lambda: sum(cast.owned()) == 256 and 0 not in cast.owned(), what="all serving on")
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "words"),
+    [
+        ("no store", 2, "agents need a store"),
+        ("no such store", 2, "no store is called 'redis'"),
+        ("unreachable", None, "asked again in"),
+        ("not ours", 1, "this is a database of another program"),
+        ("newer table", 1, "the table in the store has format 99"),
+        ("corrupt table", 1, "the table in the store is corrupt"),
+        ("other seed", 1, "deal clients by another seed"),
+        ("no interface", 2, "interface eth7 is not on this machine"),
+    ],
+)
+def test_a_start_that_can_not_be(
+    lab_up: LabUp, tmp_path: Path, case: str, code: int | None, words: str
+) -> None:
+    """A clear error, and nothing applied."""
+    lab = lab_up(hosts=1)
+    before = snapshot(lab, "web1")
+    url = f"sqlite://{tmp_path}/store.db"
+    if case == "no such store":
+        url = "redis://x"
+    if case == "unreachable":
+        url = "etcd://192.0.2.77:2379"
+    if case == "not ours":
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as other:
+            other.execute("CREATE TABLE theirs (x)")
+    tables = {
+        "newer table": b'{"format": 99}',
+        "corrupt table": b"\xff",
+        "other seed": json.dumps(
+            {"format": 1, "deal": "0x1/256", "owners": ["a"] * 256, "drains": {}}
+        ).encode(),
+    }
+    if case in tables:
+        from vipnft.store import open_store
+
+        store = open_store(url, "lab")
+        store.transact({}, {"table": tables[case]}, timeout=5)
+        store.close()
+    if case == "no interface":
+        lab.config.write_text(lab.config.read_text().replace("eth0", "eth7"))
+    given = [] if case == "no store" else ["--store", url]
+    with (tmp_path / "log").open("w") as log:
+        agent = lab.popen("web1", ["vipnft", "agent", "--switch", *given], stderr=log)
+    until(lambda: words in (tmp_path / "log").read_text(), what=words)
+    if code is None:
+        agent.send_signal(signal.SIGTERM)
+        code = 0
+    assert agent.wait() == code
+    assert snapshot(lab, "web1") == before
+
+
+def test_the_file_of_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs/agents.md").read_text(encoding="utf-8")
+    (keys,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    rest = 'name = "dns"\nseed = 1\nvips = ["192.0.2.100"]\ninterface = "eth0"\n'
+    whole = keys.replace("[cluster]\n", f"[cluster]\n{rest}") + '[[host]]\nname = "web1"\n'
+    cluster = config.parse(whole, "agents.md")
+    default = replace(cluster.agents, store="", checks=())
+    assert default == type(default)(), "what it shows are the defaults"
+    assert cluster.agents.checks == (Check(kind="http", port=80, path="/health"),)
+
+
+def test_a_lab_with_agents(lab_up: LabUp) -> None:
+    lab = lab_up(hosts=2)
+    home = agents.start(lab)
+
+    def look() -> list[str]:
+        return lab.run("web1", ["vipnft", "status", "--cluster"]).stdout.splitlines()[1:]
+
+    until(lambda: [line.split()[1:5] for line in look()] == [["serving", "weight", "1", "128"]] * 2)
+    assert (home / "web1.log").read_text()
+    lab.down()
+    assert not home.exists()
