@@ -1,4 +1,4 @@
-.PHONY: help demo test check golden bench-start bench-moves setup setup-test
+.PHONY: help demo test check golden bench-start bench-moves bench-failover setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) nginx-light nsd bind9-dnsutils curl procps iputils-ping netsniff-ng etcd-server openssl systemd
@@ -25,6 +25,9 @@ bench-start: setup ## how long commands take to start, as medians
 
 bench-moves: setup-test ## what moving buckets costs; writes docs/moves.md (root)
 	@$(BIN)/python -m tests.bench.moves
+
+bench-failover: setup-test ## what agents' faults and moves cost; writes docs/failover.md (root)
+	@$(BIN)/python -m tests.bench.failover
 
 golden: setup ## write rulesets/ anew; read the diff
 	@$(BIN)/python -m tests.golden

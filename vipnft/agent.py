@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from vipnft.store import Store, StoreError, StoreUnknown, StoreUnreachable
 
 _SOON = 0.01  # seconds between two looks at the store while buckets are about to move
 _ALIVE = 1.0  # seconds between two signs of life for systemd
+_PATIENCE = 10.0  # seconds without a store after which an agent that is to stop just does
 _CONTENT = 3.0  # seconds between two comparisons of the kernel's contents
 _CONNECTIONS = 1.0  # seconds between two looks at which drains are over
 _BACKOFF = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
@@ -165,12 +167,20 @@ class _Loop:
         life = Agent(params, self._wish(due=True)).live()
         result: Any = None
         while self._plane.is_up or not self._signals.stop:
+            if self._in_vain():
+                self._log("told to stop, and the store does not answer: nothing can be given away")
+                return self._end("stopped")
             try:
                 effect = life.send(result)
             except StopIteration as end:
                 return self._end(str(end.value))
             result = self._perform(effect)
         return "stopped"  # before anything was there to give away
+
+    def _in_vain(self) -> bool:
+        """Tell whether it was told to stop, and the store has been away for long."""
+        since = self._silent_store
+        return self._signals.stop and since is not None and time.monotonic() - since > _PATIENCE
 
     def _end(self, why: str) -> str:
         if why == "stopped":
@@ -225,8 +235,11 @@ class _Loop:
         except KernelError as error:
             if not self._plane.is_up:
                 raise
-            self._log(f"{error}")
+            if not self._cut_off:
+                self._log(f"{error}")
             self._mend()
+            if self._cut_off:
+                self._plane.flush()  # it may hold what it is to give away
 
     def _granted(self) -> None:
         if not self._ready:
@@ -358,7 +371,11 @@ class _Loop:
         if not self._leaving or now < self._connections_at:
             return frozenset()
         self._connections_at = now + _CONNECTIONS
-        live = self._plane.connections()
+        try:
+            live = self._plane.connections()
+        except KernelError as error:
+            self._log(f"{error}: buckets drain for {self._orders.drain:g} s")
+            live = Counter(dict.fromkeys(self._leaving, 1))
         late = now - self._orders.drain
         return frozenset(b for b, since in self._leaving.items() if not live[b] or since <= late)
 

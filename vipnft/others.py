@@ -1,7 +1,9 @@
 # What one agent has seen of the others' keys, and since when each stands still.
 # Rule 1: time is this host's monotonic clock, as it was after the store's answer arrived; no
 #         other host's clock is ever read.
-# Rule 2: a key that is absent stands still too: a host whose key somebody deleted serves on
+# Rule 2: silence counts while somebody listens: after a time without a look, because the store
+#         was away or this process stopped, everybody has all of its patience again.
+# Rule 3: a key that is absent stands still too: a host whose key somebody deleted serves on
 #         until its lease is over.
 """Who of the other hosts is alive, as seen from here."""
 
@@ -16,11 +18,15 @@ class Others:
     def __init__(self, me: str, lease: float) -> None:
         self._me, self._lease = me, lease
         self._seen: dict[str, tuple[int, float]] = {}  # version, and since when
+        self._looked = 0.0  # when, last
         self._leases: dict[str, float] = {}  # as each last said
         self._holding: set[str] = set()  # who carries on without a store
 
     def look(self, said: Said, parties: Collection[str]) -> None:
         """Note who moved since; `parties` are hosts that must be watched, with a key or without."""
+        if said.now - self._looked > self._lease:
+            self._seen = {host: (version, said.now) for host, (version, _) in self._seen.items()}
+        self._looked = said.now
         known = members(said.snapshot)
         for host, member in known.items():
             self._leases[host] = member.lease
@@ -66,4 +72,4 @@ class Others:
 
     def _lease_of(self, host: str) -> float:
         # Where the key is gone, its last word may have been a longer lease than was ever seen.
-        return self.longest() if self.version(host) == 0 else self._leases[host]
+        return self.longest() if self.version(host) == 0 else self._leases.get(host, self.longest())

@@ -16,7 +16,7 @@ from vipnft.drift import bucket_drift, link_drift, skeleton_drift
 from vipnft.errors import KernelError
 from vipnft.fit import fit, record
 from vipnft.kernel import nft
-from vipnft.kernel.links import Links
+from vipnft.kernel.links import Links, NetlinkError
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners
 from vipnft.moving import Phase
 from vipnft.tables import NETDEV, TABLES
@@ -30,6 +30,7 @@ class Plane:
         self._applied: Applied | None = None
         self._text: dict[str, str] = {}  # each nft table, as listed right after it was loaded
         self._phases: tuple[Phase, ...] = ()  # as the kernel has them
+        self._sound = False  # the kernel holds what it is to hold
 
     @property
     def is_up(self) -> bool:
@@ -57,11 +58,12 @@ class Plane:
         nft.run(lease.arm(slot, round(seconds * 1000)))
 
     def grant(self, slot: int) -> None:
-        """Let a slot count; see lease.grant."""
-        nft.run(lease.grant(slot))
+        """Let a slot count; see lease.grant. Not while the kernel may hold other buckets."""
+        if self._sound:
+            nft.run(lease.grant(slot))
 
     def hold(self, owners: Owners, drains: Drains) -> None:
-        """Make this host's part of a table its buckets."""
+        """Make this host's part of a table its buckets; nothing is granted until that is done."""
         if self._applied is None:
             self.up()
         if self._applied is None:
@@ -70,8 +72,9 @@ class Plane:
         wanted = current(self._applied)
         commands = elements.change([elements.cell(phase) for phase in self._phases], wanted)
         if commands:
+            self._sound = False
             nft.apply(commands)
-        self._phases = wanted
+        self._phases, self._sound = wanted, True
         memory.save(self._applied)
 
     def mend(self) -> tuple[str, ...]:
@@ -79,6 +82,12 @@ class Plane:
 
         UsageError while it can't be: the interface is gone, or down.
         """
+        try:
+            return self._mended()
+        except NetlinkError as error:  # such as: the interface went while it was looked at
+            raise KernelError(f"the kernel refused to tell or to change a link: {error}") from error
+
+    def _mended(self) -> tuple[str, ...]:
         applied = self._applied
         if applied is None:
             return ()
@@ -93,6 +102,7 @@ class Plane:
                 lines += bucket_drift(current(applied), found.cells)
             if lines:
                 self._bring(applied.owners, applied.drains, applied, self._text)
+        self._sound = True
         return lines
 
     def connections(self) -> Counter[int]:
@@ -115,7 +125,7 @@ class Plane:
             outcome = Change(links, link, before, now).run(expected, node.facts(links, now))
         if outcome.swapped or not text or set(text) != {table.family for table in TABLES}:
             self._text = nft.listing(TABLES)
-        self._applied, self._phases = now, current(now)
+        self._applied, self._phases, self._sound = now, current(now), True
 
 
 def endless(drains: dict[int, frozenset[str]]) -> Drains:

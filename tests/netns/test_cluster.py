@@ -7,60 +7,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.netns.cast import serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import VIP, snapshot, until
 from vipnft import config
 from vipnft.lab import agents
-from vipnft.lab.lab import Lab
 from vipnft.model import Check
-
-
-@dataclass
-class Agents:
-    """Agents on all hosts of a lab, with their logs."""
-
-    lab: Lab
-    url: str
-    home: Path
-    running: dict[str, subprocess.Popen[str]]
-
-    def start(self, host: str, *more: str) -> None:
-        with (self.home / f"{host}.log").open("a") as log:
-            words = ["vipnft", "agent", f"--{self.lab.mode}", "--store", self.url, *more]
-            self.running[host] = self.lab.popen(host, words, stderr=log)
-
-    def log(self, host: str) -> str:
-        return (self.home / f"{host}.log").read_text()
-
-    def look(self) -> dict[str, Any]:
-        said = self.lab.run(
-            "web1", ["vipnft", "status", "--cluster", "--json", "--store", self.url], check=True
-        )
-        hosts: dict[str, Any] = json.loads(said.stdout)["hosts"]
-        return hosts
-
-    def owned(self) -> list[int]:
-        return [len(one["owned"]) for one in self.look().values()]
-
-
-@contextlib.contextmanager
-def serving(lab: Lab, home: Path, checks: tuple[Check, ...] = ()) -> Iterator[Agents]:
-    cluster = lab.cluster
-    lab.config.write_text(
-        config.render(replace(cluster, agents=replace(cluster.agents, checks=checks)))
-    )
-    cast = Agents(lab, f"sqlite://{home}/store.db", home, {})
-    for host in lab.hosts:
-        cast.start(host)
-    until(lambda: all("buckets here" in cast.log(h) for h in lab.hosts), what="the table")
-    yield cast
 
 
 def test_weight_drain_and_resume(lab_up: LabUp, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from vipnft.errors import KernelError
 from vipnft.kernel import wear
 
+__all__ = ["Link", "Links", "NetlinkError"]
+
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _NTF_SELF = 0x02  # linux/neighbour.h
 _NUD_PERMANENT = 0x80

@@ -1,0 +1,115 @@
+"""Agents on the hosts of a lab, and clients that see every gap and every double answer."""
+
+import contextlib
+import itertools
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from tests.netns.support import VIP, until
+from vipnft import config, jhash
+from vipnft.lab.lab import Lab
+from vipnft.model import Check
+
+
+@dataclass
+class Agents:
+    """Agents on all hosts of a lab, with their logs."""
+
+    lab: Lab
+    url: str
+    home: Path
+    running: dict[str, subprocess.Popen[str]]
+
+    def start(self, host: str, *more: str) -> None:
+        with (self.home / f"{host}.log").open("a") as log:
+            words = ["vipnft", "agent", f"--{self.lab.mode}", "--store", self.url, *more]
+            self.running[host] = self.lab.popen(host, words, stderr=log)
+
+    def log(self, host: str) -> str:
+        return (self.home / f"{host}.log").read_text()
+
+    def look(self) -> dict[str, Any]:
+        said = self.lab.run(
+            "web1", ["vipnft", "status", "--cluster", "--json", "--store", self.url], check=True
+        )
+        hosts: dict[str, Any] = json.loads(said.stdout)["hosts"]
+        return hosts
+
+    def owned(self) -> list[int]:
+        return [len(one["owned"]) for one in self.look().values()]
+
+
+@contextlib.contextmanager
+def serving(
+    lab: Lab, home: Path, checks: tuple[Check, ...] = (), url: str = ""
+) -> Iterator[Agents]:
+    cluster = lab.cluster
+    lab.config.write_text(
+        config.render(replace(cluster, agents=replace(cluster.agents, checks=checks)))
+    )
+    cast = Agents(lab, url or f"sqlite://{home}/store.db", home, {})
+    for host in lab.hosts:
+        cast.start(host)
+    until(lambda: all("buckets here" in cast.log(h) for h in lab.hosts), what="the table")
+    yield cast
+
+
+@dataclass
+class Heard:
+    """What the clients of each bucket's owner saw: pings' answers as seconds since the epoch."""
+
+    answers: dict[str, list[float]] = field(default_factory=dict)
+    double: int = 0
+
+    def gap(self, client: str) -> float:
+        """Return the longest time between two answers, in seconds."""
+        times = self.answers[client]
+        return max(b - a for a, b in itertools.pairwise(times))
+
+    def gaps(self) -> list[float]:
+        return sorted(self.gap(client) for client in self.answers)
+
+
+@contextlib.contextmanager
+def pinging(lab: Lab, home: Path, clients: list[str], every: float = 0.01) -> Iterator[Heard]:
+    """Ping the VIP from every client; ping itself tells of a second answer (DUP!)."""
+    heard = Heard()
+    running = {}
+    for client in clients:
+        with (home / f"ping-{client}").open("w") as out:
+            words = ["ping", "-D", f"-i{every}", "-I", client, VIP]
+            running[client] = lab.popen("clients", words, stdout=out, stderr=out)
+    said = {client: home / f"ping-{client}" for client in clients}
+    until(lambda: all("bytes from" in file.read_text() for file in said.values()), what="pings")
+    try:
+        yield heard
+    finally:
+        for process in running.values():
+            process.send_signal(signal.SIGINT)
+        for client, process in running.items():
+            process.wait()
+            text = said[client].read_text()
+            heard.double += text.count("DUP!")
+            stamps = re.findall(r"^\[([\d.]+)\] \d+ bytes from", text, re.MULTILINE)
+            heard.answers[client] = [float(stamp) for stamp in stamps]
+
+
+def clients_of(lab: Lab, owned: list[int], count: int) -> list[str]:
+    """Return addresses of clients whose buckets are among these, each in another bucket."""
+    cluster, left, found = lab.cluster, set(owned), []
+    for number in range(1, 2**16):
+        address = IPv4Address("10.64.0.0") + number
+        bucket = jhash.bucket(address, cluster.seed, cluster.buckets)
+        if bucket in left:
+            left.remove(bucket)
+            found.append(str(address))
+        if len(found) == count:
+            return found
+    raise AssertionError("too few buckets for so many clients")

@@ -1,0 +1,149 @@
+"""Agents over a real etcd that fails: members killed, hosts cut off from it. etcd runs on the
+router, so that a host's way to it can be cut."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.netns.cast import Agents, pinging, serving
+from tests.netns.conftest import LabUp
+from tests.netns.support import shell, until
+from tests.netns.test_failover import even, once, two_each
+from vipnft import config
+from vipnft.lab.lab import Lab
+
+HOME = "192.0.2.254"
+CUTS = {
+    "both ways": ("input", "output"),
+    "answers": ("input",),
+    "requests": ("output",),
+}
+
+
+class Etcd:
+    """Members 0, 1, ... on the router, with data that outlives them."""
+
+    def __init__(self, lab: Lab, home: Path, size: int) -> None:
+        self.lab, self.home = lab, home
+        self.members = {n: f"http://{HOME}:{2380 + 100 * n}" for n in range(size)}
+        self.running: dict[int, subprocess.Popen[str]] = {}
+        self.start(*self.members)
+
+    @property
+    def url(self) -> str:
+        return "etcd://" + ",".join(f"{HOME}:{2379 + 100 * n}" for n in self.members)
+
+    def start(self, *numbers: int) -> None:
+        everybody = ",".join(f"m{n}={peer}" for n, peer in self.members.items())
+        for n in numbers:
+            client = f"http://{HOME}:{2379 + 100 * n}"
+            words = [
+                "etcd", f"--name=m{n}", f"--data-dir={self.home}/m{n}",
+                f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
+                f"--listen-peer-urls={self.members[n]}",
+                f"--initial-advertise-peer-urls={self.members[n]}",
+                f"--initial-cluster={everybody}",
+                "--heartbeat-interval=50", "--election-timeout=500",
+            ]  # fmt: skip
+            null = subprocess.DEVNULL
+            self.running[n] = self.lab.popen("router", words, stdout=null, stderr=null)
+        for n in numbers:
+            until(lambda n=n: '"true"' in self._health(n), what="etcd")  # type: ignore[misc]
+
+    def kill(self, *numbers: int) -> None:
+        for n in numbers:
+            self.running[n].kill()
+            self.running[n].wait()
+
+    def _health(self, number: int) -> str:
+        url = f"http://{HOME}:{2379 + 100 * number}/health"
+        return self.lab.run("router", ["curl", "-sm1", url]).stdout
+
+
+@contextlib.contextmanager
+def over_etcd(
+    lab: Lab, home: Path, size: int = 1, on_store_loss: str = "fence"
+) -> Iterator[tuple[Agents, Etcd]]:
+    etcd = Etcd(lab, home, size)
+    cluster = lab.cluster
+    agents = replace(cluster.agents, on_store_loss=on_store_loss)
+    lab.config.write_text(config.render(replace(cluster, agents=agents)))
+    with serving(lab, home, url=etcd.url) as cast:
+        even(cast)
+        yield cast, etcd
+
+
+def answered(lab: Lab) -> bool:
+    return lab.run("clients", ["ping", "-c1", "-W1", "192.0.2.100"]).returncode == 0
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_host_cut_off_from_the_store(lab_up: LabUp, tmp_path: Path, cut: str) -> None:
+    lab = lab_up(hosts=4)
+    with over_etcd(lab, tmp_path) as (cast, _):
+        with pinging(lab, tmp_path, two_each(cast)) as heard:
+            shell(lab, "web2", "nft add table inet cut")
+            for hook in CUTS[cut]:
+                port = "sport" if hook == "input" else "dport"
+                shell(
+                    lab,
+                    "web2",
+                    f"nft 'add chain inet cut {hook} {{ type filter hook {hook} priority 0; }}';"
+                    f"nft add rule inet cut {hook} tcp {port} 2379 drop",
+                )
+            until(lambda: sorted(cast.owned()) == [0, 85, 85, 86], what="the takeover")
+            shell(lab, "web2", "nft delete table inet cut")
+            even(cast)
+        once(heard)
+        assert "the store answers again" in cast.log("web2")
+
+
+@pytest.mark.parametrize("on_store_loss", ["fence", "hold"])
+def test_the_only_etcd_dies_and_returns(lab_up: LabUp, tmp_path: Path, on_store_loss: str) -> None:
+    lab = lab_up(hosts=4)
+    with over_etcd(lab, tmp_path, 1, on_store_loss) as (cast, etcd):
+        with pinging(lab, tmp_path, two_each(cast)) as heard:
+            etcd.kill(0)
+            until(lambda: all("on_store_loss is hold" in cast.log(h) or "silent in" in cast.log(h)
+                              for h in lab.hosts))  # fmt: skip
+            if on_store_loss == "fence":
+                until(lambda: not answered(lab), what="all hosts to be silent")
+            etcd.start(0)
+            until(lambda: all("answers again" in cast.log(h) for h in lab.hosts), what="etcd")
+            until(lambda: answered(lab), what="the service")
+            even(cast)
+        once(heard)
+        if on_store_loss == "hold":
+            assert max(heard.gaps()) < 10 * 0.1
+
+
+def test_under_hold_a_dead_host_waits_for_an_operator(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=2)
+    with over_etcd(lab, tmp_path, 1, "hold") as (cast, etcd):
+        cast.running["web2"].kill()
+        until(lambda: cast.look()["web2"]["state"] == "silent")
+        shell(lab, "web1", f"vipnft drain web2 --store {etcd.url}")
+        until(lambda: cast.owned() == [256, 0], what="the takeover")
+        assert "took over from web2" in cast.log("web1")
+
+
+def test_members_of_three_die_and_return(lab_up: LabUp, tmp_path: Path) -> None:
+    """Each of them in turn, so the leader too; then all."""
+    lab = lab_up(hosts=4)
+    with over_etcd(lab, tmp_path, 3) as (cast, etcd):
+        with pinging(lab, tmp_path, two_each(cast)) as heard:
+            for number in (0, 1, 2):
+                etcd.kill(number)
+                until(lambda: answered(lab), what="the service over two members")
+                even(cast)
+                etcd.start(number)
+            etcd.kill(0, 1, 2)
+            until(lambda: not answered(lab), what="all hosts to be silent")
+            etcd.start(0, 1, 2)
+            until(lambda: answered(lab), what="the service")
+            even(cast)
+        once(heard)

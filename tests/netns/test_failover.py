@@ -1,0 +1,150 @@
+"""Faults of hosts and agents under traffic: nobody is answered twice, and gaps end in time.
+
+The bounds are ten times what is usual; `make bench-failover` has the figures.
+"""
+
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.netns.cast import Agents, Heard, clients_of, pinging, serving
+from tests.netns.conftest import LabUp
+from tests.netns.support import shell, until
+from vipnft import config
+from vipnft.lab.lab import Lab
+
+EVEN = 64
+
+
+def even(cast: Agents) -> None:
+    until(lambda: set(cast.owned()) == {256 // len(cast.lab.hosts)}, what="an even table")
+
+
+def with_lease(lab: Lab, lease: float) -> None:
+    cluster = lab.cluster
+    agents = replace(cluster.agents, lease=lease, beat=lease / 5)
+    lab.config.write_text(config.render(replace(cluster, agents=agents)))
+
+
+def two_each(cast: Agents) -> list[str]:
+    return [c for one in cast.look().values() for c in clients_of(cast.lab, one["owned"], 2)]
+
+
+def once(heard: Heard) -> None:
+    assert heard.double == 0, "two hosts answered"
+    assert all(len(times) > 10 for times in heard.answers.values())
+
+
+@pytest.mark.parametrize("lease", [1.0, 0.3])
+@pytest.mark.parametrize("how", ["processes", "link"])
+def test_a_dead_host_is_taken_over(lab_up: LabUp, tmp_path: Path, lease: float, how: str) -> None:
+    lab = lab_up(hosts=4)
+    with_lease(lab, lease)
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        with pinging(lab, tmp_path, two_each(cast)) as heard:
+            if how == "link":
+                shell(lab, "segment", "ip link set web2 down")
+            else:
+                cast.running["web2"].kill()
+            until(lambda: sorted(cast.owned()) == [0, 85, 85, 86], what="the takeover")
+        once(heard)
+        assert max(heard.gaps()) < 10 * (lease * 1.1 + 0.05)
+
+
+def test_a_stopped_agent_is_replaced_and_returns(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=4)
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        with pinging(lab, tmp_path, two_each(cast)) as heard:
+            cast.running["web2"].send_signal(signal.SIGSTOP)
+            until(lambda: sorted(cast.owned()) == [0, 85, 85, 86], what="the takeover")
+            cast.running["web2"].send_signal(signal.SIGCONT)
+            even(cast)
+        once(heard)
+
+
+def test_a_new_life_in_place_is_hardly_seen(lab_up: LabUp, tmp_path: Path) -> None:
+    """SIGHUP, as for an upgrade, and a kill with a start at once."""
+    lab = lab_up(hosts=2)
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        with pinging(lab, tmp_path, two_each(cast)) as heard:
+            cast.running["web1"].send_signal(signal.SIGHUP)
+            until(lambda: cast.log("web1").count("agent of web1") == 2, what="the new life")
+            until(lambda: cast.log("web1").count("128 of 256 buckets here") == 2)
+            cast.running["web1"].kill()
+            cast.start("web1")
+            until(lambda: cast.log("web1").count("128 of 256 buckets here") == 3)
+        once(heard)
+        assert "took over" not in cast.log("web2")
+        assert max(heard.gaps()) < 10 * 0.2
+
+
+def test_planned_moves_are_hardly_seen(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=4)
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        with pinging(lab, tmp_path, two_each(cast)) as heard:
+            for host in lab.hosts[:2]:
+                cast.running[host].send_signal(signal.SIGTERM)
+                assert cast.running[host].wait(30) == 0
+                assert "gave everything away" in cast.log(host)
+                cast.start(host)
+                even(cast)
+        once(heard)
+        assert max(heard.gaps()) < 10 * 0.1
+
+
+def test_what_somebody_changes_is_mended(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=2)
+    harm = {
+        "nft flush ruleset": "nft table netdev vipnft is gone",
+        "nft delete table netdev vipnft": "nft table netdev vipnft is gone",
+        "nft delete table inet vipnft": "nft table inet vipnft is gone",
+        "ip addr del 192.0.2.100/32 dev lo": "address 192.0.2.100 is gone from lo",
+        "sysctl -qw net.ipv4.conf.eth0.arp_ignore=0; ip addr del 192.0.2.100/32 dev lo": "sysctl",
+        "bridge fdb del 02:bf:c0:00:02:64 dev eth0; nft flush ruleset": "unicast filter",
+    }
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        with pinging(lab, tmp_path, two_each(cast)) as heard:
+            for command, found in harm.items():
+                before = cast.log("web1").count(found)
+                began = time.monotonic()
+                shell(lab, "web1", command)
+                until(lambda f=found, n=before: cast.log("web1").count(f) > n, what=command)  # type: ignore[misc]
+                until(lambda: lab.run("web1", ["vipnft", "status"]).returncode == 0)
+                assert time.monotonic() - began < 10 * 0.5
+        once(heard)
+        assert "took over" not in cast.log("web2")
+
+
+def test_a_second_machine_of_that_name_is_refused(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=2)
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        cast.running["web2"].send_signal(signal.SIGTERM)
+        assert cast.running["web2"].wait(30) == 0
+        with pinging(lab, tmp_path, clients_of(lab, list(range(256)), 4)) as heard:
+            cast.start("web2", "--host", "web1")
+            assert cast.running["web2"].wait(30) == 2
+        once(heard)
+        assert "an agent beats as web1 already" in cast.log("web2")
+        assert max(heard.gaps()) < 10 * 0.1
+
+
+def test_a_store_that_is_deleted_is_made_anew(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=4)
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        with pinging(lab, tmp_path, two_each(cast)) as heard:
+            for file in tmp_path.glob("store.db*"):
+                file.unlink()
+            until(lambda: any("dealt all" in cast.log(h).split("here", 1)[1] for h in lab.hosts))
+            even(cast)
+            until(lambda: lab.run("clients", ["ping", "-c1", "-W1", "192.0.2.100"]).returncode == 0)
+        once(heard)
