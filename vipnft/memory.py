@@ -25,13 +25,7 @@ _LIVES = 16  # of earlier agents that are remembered
 @contextmanager
 def locked() -> Iterator[None]:
     """Hold the one lock under which this network namespace is changed."""
-    try:
-        DIRECTORY.mkdir(mode=0o755, exist_ok=True)
-        handle = os.open(_path(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise UsageError(
-            f"{DIRECTORY} can't be written: {error.strerror}", fix="run it with sudo"
-        ) from error
+    handle = _opened(".lock")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -69,19 +63,23 @@ def tended() -> bool:
 
 def _claim() -> int | None:
     """Return the agents' lock, held; None if somebody else holds it."""
-    try:
-        DIRECTORY.mkdir(mode=0o755, exist_ok=True)
-        handle = os.open(_path(".agent"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise UsageError(
-            f"{DIRECTORY} can't be written: {error.strerror}", fix="run it with sudo"
-        ) from error
+    handle = _opened(".agent")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
         return None
     return handle
+
+
+def _opened(suffix: str) -> int:
+    try:
+        DIRECTORY.mkdir(mode=0o755, exist_ok=True)
+        return os.open(_path(suffix), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(
+            f"{DIRECTORY} can't be written: {error.strerror}", fix="run it with sudo"
+        ) from error
 
 
 def load() -> Applied | None:

@@ -48,7 +48,7 @@ def seconds(gaps: list[float]) -> str:
 
 def deaths(where: Path, lease: float, must: str) -> Iterator[Row]:
     """Kill one host's processes, or its link, again and again; the longest gap of its clients."""
-    gaps: list[float] = []
+    gaps: dict[bool, list[float]] = {False: [], True: []}
     double = 0
     with Lab.up(name("deaths"), 4) as lab:
         with_lease(lab, lease)
@@ -58,14 +58,16 @@ def deaths(where: Path, lease: float, must: str) -> Iterator[Row]:
                 here = where / f"{lease}-{trial}"
                 here.mkdir()
                 host = lab.hosts[trial % 4]
-                heard = _death(lab, cast, here, host, link=trial % 2 == 1)
-                gaps += heard.gaps()
+                link = trial % 2 == 1
+                heard = _death(lab, cast, here, host, link=link)
+                gaps[link] += heard.gaps()
                 double += heard.double
     yield Row(
-        f"host killed (agent and kernel at one stroke, or its link, in turn), lease {lease:g} s:"
-        f" until its clients are answered by others; {TRIALS} trials, 4 hosts",
+        f"host killed, lease {lease:g} s: until its clients are answered by others;"
+        f" {TRIALS} trials, 4 hosts",
         must,
-        f"{seconds(gaps)}; {double} answered twice",
+        f"agent and kernel silenced at one stroke: {seconds(gaps[False])}; its link cut, which the"
+        f" agent sees: {seconds(gaps[True])}; {double} answered twice",
     )
 
 
