@@ -135,7 +135,7 @@ AGENTS = {"store", "lease", "beat", "on_store_loss"}
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
 
 
 class ClusterShape(_Shape):

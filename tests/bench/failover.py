@@ -82,7 +82,6 @@ def _death(lab: Lab, cast: Agents, here: Path, host: str, *, link: bool) -> Hear
             cast.running[host].kill()
             silence.communicate("go\n")
         until(lambda: sorted(cast.owned()) == [0, 85, 85, 86], what="the takeover")
-        time.sleep(0.3)  # for the last new owner's first answers
     if link:
         shell(lab, "segment", f"ip link set {host} up")
     else:

@@ -17,6 +17,8 @@ from vipnft import config, jhash
 from vipnft.lab.lab import Lab
 from vipnft.model import Check
 
+_AGAIN = 10  # answers that every client gets before it stops
+
 
 @dataclass
 class Agents:
@@ -79,7 +81,8 @@ class Heard:
 
 @contextlib.contextmanager
 def pinging(lab: Lab, home: Path, clients: list[str], every: float = 0.01) -> Iterator[Heard]:
-    """Ping the VIP from every client; ping itself tells of a second answer (DUP!)."""
+    """Ping the VIP from every client, in the end until each is answered again, a few times over;
+    ping itself tells of a second answer (DUP!)."""
     heard = Heard()
     running = {}
     for client in clients:
@@ -87,9 +90,15 @@ def pinging(lab: Lab, home: Path, clients: list[str], every: float = 0.01) -> It
             words = ["ping", "-D", f"-i{every}", "-I", client, VIP]
             running[client] = lab.popen("clients", words, stdout=out, stderr=out)
     said = {client: home / f"ping-{client}" for client in clients}
-    until(lambda: all("bytes from" in file.read_text() for file in said.values()), what="pings")
+
+    def answered(client: str) -> int:
+        return said[client].read_text().count("bytes from")
+
+    until(lambda: all(map(answered, clients)), what="pings")
     try:
         yield heard
+        soon = {client: answered(client) + _AGAIN for client in clients}
+        until(lambda: all(answered(c) > n for c, n in soon.items()), what="answers to all")
     finally:
         for process in running.values():
             process.send_signal(signal.SIGINT)

@@ -35,7 +35,6 @@ def two_each(cast: Agents) -> list[str]:
 
 def once(heard: Heard) -> None:
     assert heard.double == 0, "two hosts answered"
-    assert all(len(times) > 10 for times in heard.answers.values())
 
 
 @pytest.mark.parametrize("lease", [1.0, 0.3])

@@ -51,7 +51,7 @@ def _main(
 def main() -> None:
     """Run the command line; an error is printed with its fix and becomes the exit code."""
     try:
-        app()
+        app(prog_name="vipnft")
     except VipnftError as error:
         print(f"vipnft: {error}", file=sys.stderr)
         if error.fix:

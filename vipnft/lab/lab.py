@@ -8,11 +8,9 @@ Rule 3: as root, what is started in a node is this process's own child: its pid 
 """
 
 import contextlib
-import json
 import os
 import re
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,9 +23,9 @@ from typing import Any, Self
 
 from vipnft import config
 from vipnft.errors import UsageError, VipnftError
-from vipnft.lab import namespaces, plan, state
+from vipnft.lab import namespaces, plan, state, warm
 from vipnft.lab.plan import Plan
-from vipnft.lab.refusal import explain
+from vipnft.lab.start import need_tools, start
 from vipnft.lab.state import State
 from vipnft.model import Cluster, Mode
 
@@ -75,12 +73,12 @@ class Lab:
                 fix="use lower-case letters, digits and '-', 31 at most",
             )
         wanted = Plan(hosts=hosts, mode=mode, mtu=mtu)
-        _need_tools()
+        need_tools()
         claim = state.claim(name)
         try:
             text = config.render(plan.cluster(hosts, seed=seed, buckets=buckets))
             state.cluster_file(name).write_text(text)
-            return cls(_start(name, wanted))
+            return cls(start(name, wanted))
         except BaseException:
             state.forget(claim)
             raise
@@ -163,7 +161,7 @@ class Lab:
         Nothing outlives it: once its nsenter is gone, the kernel kills what runs inside.
         """
         inside = ["setpriv", "--pdeathsig", "KILL", "--", *self._env(argv)]
-        return [*self._nsenter(node, "pid", "mount", "uts"), "--", *inside]
+        return [*self._nsenter(node, "pid", "mnt", "uts"), "--", *inside]
 
     def popen(
         self,
@@ -190,7 +188,7 @@ class Lab:
         if self._state.user:
             process = subprocess.Popen(self.command(node, argv), **options)  # noqa: S603
         else:
-            inside = [*self._nsenter(node, "mount", "uts"), "--", *self._env(argv)]
+            inside = [*self._nsenter(node, "mnt", "uts"), "--", *self._env(argv)]
             with namespaces.children_in(f"/proc/{self.pid}/ns/pid"):
                 process = subprocess.Popen(inside, **options)  # noqa: S603
         with _started_lock:
@@ -212,28 +210,50 @@ class Lab:
         """Run a command in a node to its end; `check`: VipnftError unless it exits with 0.
 
         VipnftError also when it takes longer than `timeout` seconds; it is killed then.
+        `vipnft` itself, as root, is spared its start: see warm.py.
         """
+        try:
+            if argv[0] == "vipnft" and not self._state.user:
+                ended = warm.run(
+                    self._places(node, "pid", "net", "mnt", "uts"),
+                    argv,
+                    {**self.environment, **(env or {})},
+                    _directory(),
+                    input=input,
+                    timeout=timeout,
+                )
+            else:
+                ended = self._run(node, argv, input, timeout, env)
+        except subprocess.TimeoutExpired as error:
+            raise VipnftError(
+                f"{node}: `{' '.join(argv)}` did not end within {timeout:g} s",
+                fix=f"try it by hand: vipnft lab exec {node} -- {' '.join(argv)}",
+            ) from error
+        if check and ended.returncode:
+            said = (ended.stderr or ended.stdout).strip() or "it said nothing"
+            raise VipnftError(
+                f"{node}: `{' '.join(argv)}` ended with {ended.returncode}: {said}",
+                fix=f"try it by hand: vipnft lab exec {node} -- {' '.join(argv)}",
+            )
+        return ended
+
+    def _run(
+        self,
+        node: str,
+        argv: Sequence[str],
+        input: str | None,  # noqa: A002
+        timeout: float | None,
+        env: Mapping[str, str] | None,
+    ) -> subprocess.CompletedProcess[str]:
         pipe = subprocess.PIPE
         stdin = subprocess.DEVNULL if input is None else pipe
         process = self.popen(node, argv, stdin=stdin, stdout=pipe, stderr=pipe, env=env)
         with process:
             try:
                 out, err = process.communicate(input, timeout=timeout)
-            except subprocess.TimeoutExpired as error:
-                process.kill()
-                raise VipnftError(
-                    f"{node}: `{' '.join(argv)}` did not end within {timeout:g} s",
-                    fix=f"try it by hand: vipnft lab exec {node} -- {' '.join(argv)}",
-                ) from error
             except BaseException:
                 process.kill()
                 raise
-        if check and process.returncode:
-            said = (err or out).strip() or "it said nothing"
-            raise VipnftError(
-                f"{node}: `{' '.join(argv)}` ended with {process.returncode}: {said}",
-                fix=f"try it by hand: vipnft lab exec {node} -- {' '.join(argv)}",
-            )
         return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
 
     def socket(self, node: str, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
@@ -291,19 +311,25 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self.down()
 
-    def _nsenter(self, node: str, *more: str) -> list[str]:
-        """Return the words that enter a node's network, and `more` of its namespaces."""
+    def _places(self, node: str, *kinds: str) -> dict[str, str]:
+        """Return the paths of a node's namespaces."""
         if node not in self._state.nodes:
             raise UsageError(
                 f"lab {self.name!r} has no node {node!r}", fix=f"give one of {_few(self.nodes)}"
             )
-        net, mnt, uts = self._state.nodes[node]
         of = f"/proc/{self.pid}"
-        every = {"pid": f"{of}/ns/pid", "mount": f"{of}/fd/{mnt}", "uts": f"{of}/fd/{uts}"}
-        words = ["nsenter", f"--net={of}/fd/{net}"]
+        fds = zip(("net", "mnt", "uts"), self._state.nodes[node], strict=True)
+        every = {"pid": f"{of}/ns/pid", **{kind: f"{of}/fd/{fd}" for kind, fd in fds}}
+        return {kind: every[kind] for kind in kinds}
+
+    def _nsenter(self, node: str, *more: str) -> list[str]:
+        """Return the words that enter a node's network, and `more` of its namespaces."""
+        words = ["nsenter"]
         if self._state.user:  # credentials: uid 0 there is who we are already
-            words += ["--preserve-credentials", f"--user={of}/ns/user"]
-        return words + [f"--{kind}={every[kind]}" for kind in more]
+            words += ["--preserve-credentials", f"--user=/proc/{self.pid}/ns/user"]
+        names = {"mnt": "mount"}
+        found = self._places(node, "net", *more)
+        return words + [f"--{names.get(kind, kind)}={path}" for kind, path in found.items()]
 
     def _env(self, argv: Sequence[str]) -> list[str]:
         """Return `argv` in the lab's environment and the caller's directory."""
@@ -320,59 +346,3 @@ def _directory() -> str:
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-
-
-def _need_tools() -> None:
-    for tool in "nsenter", "setpriv":
-        if shutil.which(tool) is None:
-            raise UsageError(f"`{tool}` is not installed", fix="apt install util-linux")
-
-
-def _start(name: str, wanted: Plan) -> State:
-    """Start the holder, write down what it has built, and only then let it live."""
-    user = os.geteuid() != 0
-    asked = {
-        "name": name,  # for those who read `ps`
-        "hosts": wanted.hosts,
-        "mode": wanted.mode.value,
-        "mtu": wanted.mtu,
-        "user": user,
-        "shared": str(state.directory()),
-    }
-    reader, writer = os.pipe()
-    line = [sys.executable, "-Pm", "vipnft.lab.holder", str(writer), json.dumps(asked)]
-    with os.fdopen(reader, "rb") as reports:
-        first = subprocess.Popen(  # noqa: S603
-            line,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[writer],
-            start_new_session=True,
-        )
-        os.close(writer)
-        with first:  # leaving this block closes our end of its standard input
-            text = reports.read()
-            if not text:
-                raise VipnftError(
-                    "the lab's process died before it said a word",
-                    fix=f"see what it says: {' '.join(line[:3])} 1 '{line[4]}'",
-                )
-            built = json.loads(text)
-            if "error" in built:
-                raise explain(built, user=user)
-            pid = built.pop("pid")
-            start = state.start_time(pid)
-            if start is None or first.stdin is None:
-                raise VipnftError("the lab's process died as soon as it was built", fix="again")
-            running = State.load(
-                json.dumps(
-                    {
-                        "name": name, "pid": pid, "start": start, "user": user,
-                        "hosts": wanted.hosts, "mode": wanted.mode, "mtu": wanted.mtu, **built,
-                    }
-                )
-            )  # fmt: skip
-            state.write(running)
-            first.stdin.write(b"+")
-    return running
