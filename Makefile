@@ -18,7 +18,7 @@ check: setup ## format, lint, types, unit tests: seconds, no root
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/pytest tests --ignore tests/netns -m 'not etcd'
+	@$(BIN)/pytest tests --ignore tests/netns -m 'not etcd' -n 2 --dist worksteal
 
 bench-start: setup ## how long commands take to start, as medians
 	@$(BIN)/python -m tests.bench.start

@@ -224,13 +224,14 @@ def explore(seed: int, steps: int, broken: str = "", *, hold: bool = False) -> W
     return world
 
 
-def test_no_overlap_in_200_000_steps() -> None:
+@pytest.mark.parametrize("tenth", range(10))
+def test_no_overlap_in_200_000_steps(tenth: int) -> None:
     served = moved = steps = 0
-    for seed in range(50):
+    for seed in range(tenth * 5, tenth * 5 + 5):
         world = explore(seed, 4000)
         served, moved, steps = served + int(world.served), moved + world.moved, steps + world.steps
-    assert steps == 200_000
-    assert moved > 5000, "hardly anything ever moved: the model explores nothing"
+    assert steps == 20_000
+    assert moved > 500, "hardly anything ever moved: the model explores nothing"
     assert served > steps * BUCKETS * 0.3, "hardly anything was ever served"
 
 
@@ -288,14 +289,14 @@ def _no_wait_to_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
 # a new life holds what the table says before it arms anything, and its beat says so.)
 SEEDS = {
     "arm": 2,
-    "beat condition": 3,
+    "beat condition": 0,
     "patience": 0,
     "second condition": 0,
     "release first": 0,
     "own hand": 0,
-    "fence": 7,
-    "absent": 2,
-    "rebuild": 11,
+    "fence": 15,
+    "absent": 9,
+    "rebuild": 5,
 }
 BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None] | None] = {
     "arm": None,

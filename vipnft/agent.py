@@ -6,14 +6,13 @@
 # Rule 4: one line in the log for each change, with its reason.
 """Run one host's agent until it is told to stop."""
 
+import os
 import secrets
 import select
-import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +24,7 @@ from vipnft.errors import KernelError, UsageError, VipnftError
 from vipnft.kernel.watch import Watch
 from vipnft.model import Cluster, Mode
 from vipnft.pact import (
+    TABLE,
     Arm,
     Effect,
     Flush,
@@ -40,9 +40,11 @@ from vipnft.pact import (
     members,
 )
 from vipnft.plane import Plane, endless
+from vipnft.signals import Signals
 from vipnft.store import Store, StoreError, StoreUnknown, StoreUnreachable
 
-_SOON = 0.01  # seconds between two looks at the store while buckets are about to move
+_SOON = 0.005  # seconds between two looks at a store without hints while buckets are to come
+_JUST = 0.001  # seconds later than a time that must be past
 _ALIVE = 1.0  # seconds between two signs of life for systemd
 _PATIENCE = 10.0  # seconds without a store after which an agent that is to stop just does
 _CONTENT = 3.0  # seconds between two comparisons of the kernel's contents
@@ -71,7 +73,7 @@ def run(orders: Orders, store: Store, log: Log) -> str:
     UsageError, StoreError and PactError end it too, with the host silent.
     """
     incarnation = secrets.token_hex(8)
-    with memory.living(incarnation) as former, Watch() as watch, _Signals() as signals:
+    with memory.living(incarnation) as former, Watch() as watch, Signals() as signals:
         plane = Plane(orders.cluster, orders.host, orders.mode)
         checks = Checks(orders.cluster.agents.checks, orders.cluster.vips)
         loop = _Loop(orders, store, plane, checks, watch, signals, log)
@@ -84,46 +86,6 @@ def run(orders: Orders, store: Store, log: Log) -> str:
             checks.stop()
 
 
-class _Signals:
-    """SIGTERM, SIGINT and SIGHUP as flags, and as something to poll on."""
-
-    def __init__(self) -> None:
-        self.stop = self.reread = False
-        self._ours, self._kernels = socket.socketpair()
-
-    def __enter__(self) -> "_Signals":
-        for end in (self._ours, self._kernels):
-            end.setblocking(False)
-        signal.set_wakeup_fd(self._kernels.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._note)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)  # blocked over a renewal
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-        signal.set_wakeup_fd(-1)
-        self._ours.close()
-        self._kernels.close()
-
-    def fileno(self) -> int:
-        return self._ours.fileno()
-
-    def drain(self) -> None:
-        with suppress(BlockingIOError):
-            while self._ours.recv(64):
-                pass
-
-    def _note(self, number: int, _: object) -> None:
-        if number == signal.SIGHUP:
-            self.reread = True
-        else:
-            self.stop = True
-
-
-_HANDLED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-
-
 class _Loop:
     """One life: performs the effects of the agreement."""
 
@@ -134,7 +96,7 @@ class _Loop:
         plane: Plane,
         checks: Checks,
         watch: Watch,
-        signals: _Signals,
+        signals: Signals,
         log: Log,
     ) -> None:
         self._orders, self._store, self._plane = orders, store, plane
@@ -151,10 +113,12 @@ class _Loop:
         self._held = Hold(None, orders.host)
         self._leaving: dict[int, float] = {}  # since when a bucket is drained
         self._mended = self._renewing = self._ready = False
+        self._hints: int | None = None  # readable when the table changed; None: nobody tells
 
     def run(self, incarnation: str, former: frozenset[str]) -> str:
         o = self._orders
         self._reach()
+        self._hints = self._store.watch(TABLE)
         params = Params(
             o.host,
             incarnation,
@@ -219,8 +183,8 @@ class _Loop:
                 self._hold(effect)
             case Transact():
                 return self._transact(effect)
-            case Wait(soon):
-                return self._wait(soon=soon)
+            case Wait():
+                return self._wait(effect)
             case Note(text):
                 self._log(text)
         return None
@@ -307,33 +271,44 @@ class _Loop:
 
     # Time.
 
-    def _wait(self, *, soon: bool) -> Wish:
-        """Wait for the next beat, or, if `soon`, for a moment; mend the kernel meanwhile."""
+    def _wait(self, asked: Wait) -> Wish:
+        """Wait for the next beat, or for what is asked before; mend the kernel meanwhile."""
         now = time.monotonic()
         if self._beat_at <= now:
             self._beat_at = max(self._beat_at + self._period, now)
-        until = min(self._beat_at, now + _SOON) if soon else self._beat_at
+        look = now + asked.most + _JUST
+        if asked.soon and self._hints is None:
+            look = min(look, now + _SOON)
         while True:
             notify.alive()
-            self._poll(min(until, time.monotonic() + _ALIVE))
+            until = min(look, self._beat_at)
+            hinted = self._poll(min(until, time.monotonic() + _ALIVE))
             if self._watch.heard() or time.monotonic() >= self._content_at:
                 self._mend()
             if self._mended:  # rules come silent: grant them at once
                 self._mended = False
                 self._beat_at = time.monotonic()
-            if time.monotonic() >= min(until, self._beat_at):
+            if hinted or time.monotonic() >= min(look, self._beat_at):
                 break
-            if self._signals.stop or self._signals.reread:
-                break
-        return self._wish(due=not soon or time.monotonic() >= self._beat_at)
+            if self._signals.reread or (
+                self._signals.stop and self._standing is not Standing.STOPPING
+            ):
+                self._beat_at = time.monotonic()  # to be told at once, and only once
+        return self._wish(due=time.monotonic() >= self._beat_at)
 
-    def _poll(self, until: float) -> None:
-        """Sleep until then (monotonic seconds), a signal or a change in the kernel."""
+    def _poll(self, until: float) -> bool:
+        """Sleep until then (monotonic seconds), a signal, a change in the kernel, or a hint from
+        the store: tell whether it was that."""
         poll = select.poll()
-        for number in (*self._watch.filenos(), self._signals.fileno()):
+        hints = () if self._hints is None else (self._hints,)
+        for number in (*self._watch.filenos(), self._signals.fileno(), *hints):
             poll.register(number, select.POLLIN)
-        poll.poll(max(0.0, until - time.monotonic()) * 1000)
+        ready = poll.poll(max(0.0, until - time.monotonic()) * 1000)
         self._signals.drain()
+        hinted = self._hints is not None and any(number == self._hints for number, _ in ready)
+        if self._hints is not None and hinted:
+            os.eventfd_read(self._hints)
+        return hinted
 
     def _wish(self, *, due: bool) -> Wish:
         """Say how this host is."""

@@ -95,6 +95,7 @@ class Agent:
         self._others = Others(params.me, params.lease)
         self._dealt: tuple[object, tuple[str, ...]] = (None, ())
         self._coming = 0  # beats for which moves have been pending
+        self._near = False  # a bucket is about to be given to this host
 
     def live(self) -> Life:
         """Beat until asked to stop and everything is given away; returns why it ended."""
@@ -116,22 +117,25 @@ class Agent:
                 if (yield from self._renew(max(self.params.lease, RENEWAL))) is not None:
                     return "renewed"
                 continue
-            yield from self._rest()
+            yield from self._rest(said.now)
 
-    def _rest(self) -> Generator[Effect, Any, None]:
+    def _rest(self, now: float) -> Generator[Effect, Any, None]:
         """Wait for the next beat; where buckets are about to come or a host to be declared
         dead, look for that meanwhile."""
-        while True:
-            self.wish = yield Wait(soon=self._coming > 0)
+        while self._table:
+            most = self._others.until_lost(now, _parties(self._table))
+            self.wish = yield Wait(self._near, most)
             if self.wish.due:
                 return
             said: Said | None = yield Transact({}, {})
             if said is None:
                 return
+            now = said.now
             self._look(said)
             yield from self._follow(said)
             if self._table and self._others.lost(said) & _parties(self._table):
                 return
+        self.wish = yield Wait()
 
     # The lease.
 
@@ -268,11 +272,10 @@ class Agent:
         taken = self._takeover(old, target, lost, said)
         if taken is not None:
             return taken
-        given = frozenset(
-            b for b, (o, n) in enumerate(zip(old.owners, target, strict=True)) if o == me != n
-        )
-        moving = old.owners != target or self._others.doubtful(said, {*old.owners})
-        self._coming = self._coming + 1 if moving else 0
+        pairs = list(zip(old.owners, target, strict=True))
+        self._coming = self._coming + 1 if old.owners != target else 0
+        self._near = any(o != me == n for o, n in pairs)
+        given = frozenset(b for b, (o, n) in enumerate(pairs) if o == me != n)
         if given and (self._coming > _NOTICE or self.wish.cut_off):
             return self._giving(old, target, given)
         over = frozenset(b for b in self.wish.drained if me in old.drains.get(b, frozenset()))

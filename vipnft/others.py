@@ -7,6 +7,7 @@
 #         until its lease is over.
 """Who of the other hosts is alive, as seen from here."""
 
+import math
 from collections.abc import Collection, Set
 
 from vipnft.pact import RENEWAL, Said, key_of, members, order, patience
@@ -49,14 +50,14 @@ class Others:
             and (host not in self._holding or order(said.snapshot, host).drained)
         }
 
-    def doubtful(self, said: Said, owners: Set[str]) -> bool:
-        """Tell whether one of `owners` may soon be dead: half of its patience is over."""
-        return any(
-            patience(self._lease_of(host)) / 2
-            < self.silence(host, said.now)
-            < patience(self._lease_of(host))
-            for host in owners & set(self._seen) - self._holding
+    def until_lost(self, now: float, hosts: Set[str]) -> float:
+        """Return after how many seconds the first of `hosts` is dead, unless it moves: inf if
+        none can be."""
+        left = (
+            patience(self._lease_of(host)) - self.silence(host, now)
+            for host in hosts & set(self._seen) - self._holding
         )
+        return min((seconds for seconds in left if seconds > 0), default=math.inf)
 
     def version(self, host: str) -> int:
         """Return the version at which a host's key stands: 0 if absent, -1 if never looked for."""

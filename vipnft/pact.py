@@ -5,7 +5,9 @@
 """The agreement of agents: what stands in the store, and effects."""
 
 import enum
+import functools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -91,12 +93,13 @@ class Member:
         """Return it as the store holds it."""
         return json.dumps(asdict(self)).encode()
 
-    @classmethod
-    def load(cls, value: bytes) -> "Member | None":
+    @staticmethod
+    @functools.lru_cache(maxsize=1024)
+    def load(value: bytes) -> "Member | None":
         """Read what `dump` wrote; None for anything else: no agent beats there."""
         try:
             found = json.loads(value)
-            return cls(
+            return Member(
                 str(found["incarnation"]),
                 int(found["beat"]),
                 float(found["lease"]),
@@ -198,10 +201,11 @@ class Transact:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Come back after the rest of a beat; sooner, to look around, if something is about to
-    happen. Sends back what is asked of this host: a Wish."""
+    """Come back after the rest of a beat; before, to look around: when the table changes if
+    `soon`, and after `most` seconds. Sends back what is asked of this host: a Wish."""
 
     soon: bool = False
+    most: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

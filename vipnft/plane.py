@@ -29,6 +29,7 @@ class Plane:
         self._cluster, self._name, self._mode = cluster, name, mode
         self._applied: Applied | None = None
         self._text: dict[str, str] = {}  # each nft table, as listed right after it was loaded
+        self._mac = ""  # the interface's own, as those tables have it
         self._phases: tuple[Phase, ...] = ()  # as the kernel has them
         self._sound = False  # the kernel holds what it is to hold
 
@@ -98,10 +99,14 @@ class Plane:
                 *link_drift(applied, found),
                 *skeleton_drift(self._text, found.tables, leased=True),
             )
+            text = self._text
+            if self._mode is Mode.SWITCH and found.mac not in {None, self._mac}:
+                lines += (f"{applied.me.interface}'s MAC is {found.mac}, not {self._mac}",)
+                text = {}  # the rules name the old one
             if "netdev" in found.tables and "inet" in found.tables:
                 lines += bucket_drift(current(applied), found.cells)
             if lines:
-                self._bring(applied.owners, applied.drains, applied, self._text)
+                self._bring(applied.owners, applied.drains, applied, text)
         self._sound = True
         return lines
 
@@ -124,7 +129,7 @@ class Plane:
             expected = text or dict.fromkeys((table.family for table in TABLES), "")
             outcome = Change(links, link, before, now).run(expected, node.facts(links, now))
         if outcome.swapped or not text or set(text) != {table.family for table in TABLES}:
-            self._text = nft.listing(TABLES)
+            self._text, self._mac = nft.listing(TABLES), link.mac
         self._applied, self._phases, self._sound = now, current(now), True
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.contract.certificates import Authority
 from tests.contract.conftest import Opener
 from tests.contract.etcd_server import Etcd, eventually, free_ports
-from tests.contract.test_store import WAIT, put, read
+from tests.contract.test_store import WAIT, hinted, put, read
 from vipnft.store import (
     Store,
     StoreCorrupt,
@@ -86,6 +86,12 @@ def test_authentication(own: Etcd, opened: Opener, cluster: str) -> None:
     refused(store_url := f"etcd://bob:p%40ss%3Aword%2F@{hosts}", "grant-permission", name="other")
     assert read(opened(store_url)) == {"k": b"c"}
 
+    fd = store.watch("k")
+    assert fd is not None
+    assert hinted(fd)
+    version = put(store, "k", b"c")
+    assert hinted(fd), "not told under authentication"
+
     token = own.ask(0, "auth/authenticate", {"name": "root", "password": "toor"})["token"]
     own.ask(0, "auth/user/changepw", {"name": "bob", "password": "new"}, token)
     with pytest.raises(StoreRefused, match="invalid user ID or password"):
@@ -115,6 +121,11 @@ def test_tls_with_a_client_certificate(tls: tuple[Etcd, Path], opened: Opener) -
     version = put(store, "k", b"a")
     assert store.transact({"k": version}, {"k": b"b"}, timeout=WAIT).done
     assert read(store) == {"k": b"b"}
+    fd = store.watch("k")
+    assert fd is not None
+    assert hinted(fd)
+    put(store, "k", b"c")
+    assert hinted(fd)
 
 
 @pytest.mark.parametrize(

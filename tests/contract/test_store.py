@@ -1,7 +1,9 @@
 """What every store must do."""
 
 import multiprocessing
+import os
 import random
+import select
 import threading
 import time
 from typing import cast
@@ -266,3 +268,34 @@ def test_a_store_that_goes_and_comes_back(backend: Backend, store: Store) -> Non
             assert time.monotonic() - began < 1
     assert store.transact({"k": version}, {"k": b"c"}, timeout=WAIT).done
     assert read(store) == {"k": b"c"}
+
+
+def hinted(fd: int) -> bool:
+    """Wait for a hint, and take it."""
+    if not select.select([fd], [], [], WAIT)[0]:
+        return False
+    os.eventfd_read(fd)
+    return True
+
+
+def test_who_watches_a_key_is_told(backend: Backend, store: Store, opened: Opener) -> None:
+    """At once, by another's hand, and again after the store was away; or nobody tells at all."""
+    put(store, "k", b"a")
+    watcher = opened(backend.url)
+    fd = watcher.watch("k")
+    if fd is None:
+        assert backend.url.startswith("sqlite:")
+        return
+    assert hinted(fd), "not even that it watches by now"
+    for _ in range(3):
+        put(store, "k", b"b")
+        assert hinted(fd)
+    put(store, "other", b"c")
+    assert not select.select([fd], [], [], 0.2)[0], "that was another key"
+    with backend.vanish():
+        pass
+    assert hinted(fd)
+    put(store, "k", b"d")
+    assert hinted(fd)
+    watcher.close()
+    assert "etcd watch" not in {thread.name for thread in threading.enumerate()}

@@ -6,13 +6,14 @@ import json
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from tests.netns.support import VIP, until
+from tests.netns.support import VIP, nginx, until
 from vipnft import config, jhash
 from vipnft.lab.lab import Lab
 from vipnft.model import Check
@@ -28,11 +29,12 @@ class Agents:
     url: str
     home: Path
     running: dict[str, subprocess.Popen[str]]
+    env: dict[str, str] = field(default_factory=dict)
 
     def start(self, host: str, *more: str) -> None:
         with (self.home / f"{host}.log").open("a") as log:
             words = ["vipnft", "agent", f"--{self.lab.mode}", "--store", self.url, *more]
-            self.running[host] = self.lab.popen(host, words, stderr=log)
+            self.running[host] = self.lab.popen(host, words, stderr=log, env=self.env)
 
     def log(self, host: str) -> str:
         return (self.home / f"{host}.log").read_text()
@@ -50,13 +52,17 @@ class Agents:
 
 @contextlib.contextmanager
 def serving(
-    lab: Lab, home: Path, checks: tuple[Check, ...] = (), url: str = ""
+    lab: Lab,
+    home: Path,
+    checks: tuple[Check, ...] = (),
+    url: str = "",
+    env: dict[str, str] | None = None,
 ) -> Iterator[Agents]:
     cluster = lab.cluster
     lab.config.write_text(
         config.render(replace(cluster, agents=replace(cluster.agents, checks=checks)))
     )
-    cast = Agents(lab, url or f"sqlite://{home}/store.db", home, {})
+    cast = Agents(lab, url or f"sqlite://{home}/store.db", home, {}, env or {})
     for host in lab.hosts:
         cast.start(host)
     until(lambda: all("buckets here" in cast.log(h) for h in lab.hosts), what="the table")
@@ -67,8 +73,18 @@ def serving(
 class Heard:
     """What the clients of each bucket's owner saw: pings' answers as seconds since the epoch."""
 
+    files: dict[str, Path]
     answers: dict[str, list[float]] = field(default_factory=dict)
     double: int = 0
+
+    def more(self, count: int) -> None:
+        """Wait until every client has been answered so many more times."""
+
+        def answered(client: str) -> int:
+            return self.files[client].read_text().count("bytes from")
+
+        goal = {client: answered(client) + count for client in self.files}
+        until(lambda: all(answered(c) >= n for c, n in goal.items()), what="answers to all")
 
     def gap(self, client: str) -> float:
         """Return the longest time between two answers, in seconds."""
@@ -83,42 +99,59 @@ class Heard:
 def pinging(lab: Lab, home: Path, clients: list[str], every: float = 0.01) -> Iterator[Heard]:
     """Ping the VIP from every client, in the end until each is answered again, a few times over;
     ping itself tells of a second answer (DUP!)."""
-    heard = Heard()
+    heard = Heard({client: home / f"ping-{client}" for client in clients})
     running = {}
-    for client in clients:
-        with (home / f"ping-{client}").open("w") as out:
+    for client, file in heard.files.items():
+        with file.open("w") as out:
             words = ["ping", "-D", f"-i{every}", "-I", client, VIP]
             running[client] = lab.popen("clients", words, stdout=out, stderr=out)
-    said = {client: home / f"ping-{client}" for client in clients}
-
-    def answered(client: str) -> int:
-        return said[client].read_text().count("bytes from")
-
-    until(lambda: all(map(answered, clients)), what="pings")
     try:
+        heard.more(1)
         yield heard
-        soon = {client: answered(client) + _AGAIN for client in clients}
-        until(lambda: all(answered(c) > n for c, n in soon.items()), what="answers to all")
+        heard.more(_AGAIN)
     finally:
         for process in running.values():
             process.send_signal(signal.SIGINT)
         for client, process in running.items():
             process.wait()
-            text = said[client].read_text()
+            text = heard.files[client].read_text()
             heard.double += text.count("DUP!")
             stamps = re.findall(r"^\[([\d.]+)\] \d+ bytes from", text, re.MULTILINE)
             heard.answers[client] = [float(stamp) for stamp in stamps]
 
 
+@contextlib.contextmanager
+def flowing(lab: Lab, where: Path, *, count: int, rate: int) -> Iterator[dict[str, Any]]:
+    """`count` open connections and `rate` new ones a second to real nginx on every host; what
+    came of them is there in the end."""
+    found: dict[str, Any] = {}
+    words = [sys.executable, "-Pm", "tests.netns.flow_client", VIP, str(count), str(rate)]
+    pipe = subprocess.PIPE
+    with contextlib.ExitStack() as stack:
+        for host in lab.hosts:
+            stack.enter_context(nginx(lab, host, where))
+        root = {"PYTHONPATH": str(Path(__file__).parents[2])}
+        client = lab.popen("clients", words, stdin=pipe, stdout=pipe, env=root)
+        assert client.stdout
+        assert client.stdout.readline() == "open\n"
+        yield found
+        found |= json.loads(client.communicate()[0])
+
+
+def bucket_of(lab: Lab, client: str) -> int:
+    cluster = lab.cluster
+    return jhash.bucket(IPv4Address(client), cluster.seed, cluster.buckets)
+
+
 def clients_of(lab: Lab, owned: list[int], count: int) -> list[str]:
     """Return addresses of clients whose buckets are among these, each in another bucket."""
-    cluster, left, found = lab.cluster, set(owned), []
+    left, found = set(owned), []
     for number in range(1, 2**16):
-        address = IPv4Address("10.64.0.0") + number
-        bucket = jhash.bucket(address, cluster.seed, cluster.buckets)
+        client = str(IPv4Address("10.64.0.0") + number)
+        bucket = bucket_of(lab, client)
         if bucket in left:
             left.remove(bucket)
-            found.append(str(address))
+            found.append(client)
         if len(found) == count:
             return found
     raise AssertionError("too few buckets for so many clients")

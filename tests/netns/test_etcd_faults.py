@@ -3,6 +3,8 @@ router, so that a host's way to it can be cut."""
 
 import contextlib
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -66,13 +68,17 @@ class Etcd:
 
 @contextlib.contextmanager
 def over_etcd(
-    lab: Lab, home: Path, size: int = 1, on_store_loss: str = "fence"
+    lab: Lab,
+    home: Path,
+    size: int = 1,
+    on_store_loss: str = "fence",
+    env: dict[str, str] | None = None,
 ) -> Iterator[tuple[Agents, Etcd]]:
     etcd = Etcd(lab, home, size)
     cluster = lab.cluster
     agents = replace(cluster.agents, on_store_loss=on_store_loss)
     lab.config.write_text(config.render(replace(cluster, agents=agents)))
-    with serving(lab, home, url=etcd.url) as cast:
+    with serving(lab, home, url=etcd.url, env=env) as cast:
         even(cast)
         yield cast, etcd
 
@@ -147,3 +153,31 @@ def test_members_of_three_die_and_return(lab_up: LabUp, tmp_path: Path) -> None:
             until(lambda: answered(lab), what="the service")
             even(cast)
         once(heard)
+
+
+def test_a_wall_clock_that_jumps_is_nothing(lab_up: LabUp, tmp_path: Path) -> None:
+    """By an hour, both ways. libfaketime leaves the monotonic clock alone, as it is told to, but
+    fails a sleep by it (0.9.10): the agent sleeps nowhere over etcd."""
+    lab = lab_up(hosts=2)
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    fake = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with over_etcd(lab, tmp_path, env=fake) as (cast, _):
+        before = {host: cast.log(host) for host in lab.hosts}
+        with pinging(lab, tmp_path, two_each(cast)) as heard:
+            for jump in ("+3600", "-3600", "+0"):
+                offset.write_text(jump)
+                heard.more(150)
+        once(heard)
+        assert max(heard.gaps()) < 10 * 0.01
+        assert {host: cast.log(host) for host in lab.hosts} == before
+        date = [sys.executable, "-c", "import time; print(time.time())"]
+        offset.write_text("+3600")
+        shown = float(lab.run("web1", date, env=fake, check=True).stdout)
+        assert shown > time.time() + 3000, "the clock never jumped"

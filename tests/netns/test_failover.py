@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.cast import Agents, Heard, clients_of, pinging, serving
+from tests.netns.cast import Agents, Heard, clients_of, flowing, pinging, serving
 from tests.netns.conftest import LabUp
-from tests.netns.support import shell, until
+from tests.netns.support import plug_in, shell, until
 from vipnft import config
 from vipnft.lab.lab import Lab
 
@@ -54,16 +54,49 @@ def test_a_dead_host_is_taken_over(lab_up: LabUp, tmp_path: Path, lease: float, 
         assert max(heard.gaps()) < 10 * (lease * 1.1 + 0.05)
 
 
-def test_a_stopped_agent_is_replaced_and_returns(lab_up: LabUp, tmp_path: Path) -> None:
+def test_an_agent_stopped_for_ten_seconds_is_replaced_and_returns(
+    lab_up: LabUp, tmp_path: Path
+) -> None:
     lab = lab_up(hosts=4)
     with serving(lab, tmp_path) as cast:
         even(cast)
         with pinging(lab, tmp_path, two_each(cast)) as heard:
+            began = time.monotonic()
             cast.running["web2"].send_signal(signal.SIGSTOP)
             until(lambda: sorted(cast.owned()) == [0, 85, 85, 86], what="the takeover")
+            time.sleep(began + 10 - time.monotonic())
             cast.running["web2"].send_signal(signal.SIGCONT)
             even(cast)
         once(heard)
+        assert max(heard.gaps()) < 10 * 1.15
+
+
+def test_planned_moves_under_tcp(lab_up: LabUp, tmp_path: Path) -> None:
+    """Hosts drained and back, an agent made anew: no connection fails, open or new."""
+    lab = lab_up(hosts=4)
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        with flowing(lab, tmp_path, count=40, rate=40) as found:
+            for host in lab.hosts[:2]:
+                in_turn(cast, host)
+            anew(cast, "web3")
+    assert found["failed"] == {}
+    assert found["new"] > 40
+
+
+def in_turn(cast: Agents, host: str) -> None:
+    """Drain a host, and have it back."""
+    for verb, owned in (("drain", False), ("resume", True)):
+        cast.lab.run("web1", ["vipnft", verb, host, "--store", cast.url], check=True)
+        until(lambda o=owned: bool(cast.look()[host]["owned"]) is o, what=verb)  # type: ignore[misc]
+
+
+def anew(cast: Agents, host: str) -> None:
+    """Have an agent begin a new life in place."""
+    lives = cast.log(host).count("agent of")
+    cast.running[host].send_signal(signal.SIGHUP)
+    until(lambda: "buckets here" in cast.log(host).split("agent of")[-1]
+          and cast.log(host).count("agent of") > lives)  # fmt: skip
 
 
 def test_a_new_life_in_place_is_hardly_seen(lab_up: LabUp, tmp_path: Path) -> None:
@@ -107,11 +140,13 @@ def test_what_somebody_changes_is_mended(lab_up: LabUp, tmp_path: Path) -> None:
         "ip addr del 192.0.2.100/32 dev lo": "address 192.0.2.100 is gone from lo",
         "sysctl -qw net.ipv4.conf.eth0.arp_ignore=0; ip addr del 192.0.2.100/32 dev lo": "sysctl",
         "bridge fdb del 02:bf:c0:00:02:64 dev eth0; nft flush ruleset": "unicast filter",
+        "ip link set eth0 address 02:00:00:00:00:77": "MAC is 02:00:00:00:00:77",
+        "ip link set eth0 address 02:00:00:00:00:01": "MAC is 02:00:00:00:00:01",
     }
     with serving(lab, tmp_path) as cast:
         even(cast)
         with pinging(lab, tmp_path, two_each(cast)) as heard:
-            for command, found in harm.items():
+            for command, found in [*harm.items()] * 2:
                 before = cast.log("web1").count(found)
                 began = time.monotonic()
                 shell(lab, "web1", command)
@@ -120,6 +155,29 @@ def test_what_somebody_changes_is_mended(lab_up: LabUp, tmp_path: Path) -> None:
                 assert time.monotonic() - began < 10 * 0.5
         once(heard)
         assert "took over" not in cast.log("web2")
+
+
+def test_an_interface_that_goes_and_comes_back(lab_up: LabUp, tmp_path: Path) -> None:
+    """Each time another one of that name: another index, another MAC, no filter, no address."""
+    lab = lab_up(hosts=2)
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        with pinging(lab, tmp_path, two_each(cast)) as heard:
+            for number in range(3):
+                shell(lab, "web2", "ip link del eth0")
+                until(lambda: cast.owned() == [256, 0], what="web1 serving all")
+                plug_in(lab, "web2", "eth0", f"back{number}")
+                shell(
+                    lab,
+                    "web2",
+                    "ip addr add 192.0.2.2/24 dev eth0; ip route add default via 192.0.2.254",
+                )
+                even(cast)
+                heard.more(10)
+        once(heard)
+        assert lab.run("web2", ["vipnft", "status"]).returncode == 0
+        assert cast.log("web2").count("interface eth0 was made anew since") == 3
+        assert max(heard.gaps()) < 10 * 0.5
 
 
 def test_a_second_machine_of_that_name_is_refused(lab_up: LabUp, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def agent(
     """
     from vipnft.agent import Orders, run
     from vipnft.fit import privileged
+    from vipnft.signals import HANDLED
     from vipnft.store import open_store
 
     mode = pick_mode(hub, switch)
@@ -56,7 +57,7 @@ def agent(
     if ended == "renewed":
         # Signals are blocked by now and stay so over exec, until the new life listens.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
 
 def _log(text: str) -> None:

@@ -75,8 +75,13 @@ class Store(Protocol):
         else none of them, and read everything: all of it in one transaction."""
         ...
 
+    def watch(self, key: str) -> int | None:
+        """Return an eventfd that is written to when a key may have changed; None where nobody
+        tells. A hint comes late, for nothing, or never; call it once, and before `close`."""
+        ...
+
     def close(self) -> None:
-        """Give back connections; a later call opens them anew."""
+        """Give back connections; a later transaction opens them anew."""
         ...
 
 

@@ -12,7 +12,7 @@
 import ssl
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any, Self
 from urllib.parse import parse_qsl, quote, unquote
@@ -29,6 +29,7 @@ from vipnft.store import (
     StoreUnreachable,
 )
 from vipnft.store.gateway import Credentials, Lost, Member, Missed, Refused, Unfit
+from vipnft.store.hints import Hints
 
 _PORT = 2379
 _EPOCH = ".epoch"
@@ -39,8 +40,10 @@ Op = dict[str, Any]
 class EtcdStore:
     """One cluster's keys in etcd. `shown` is the URL as it may be shown: without the password."""
 
-    def __init__(self, members: list[Member], cluster: str, shown: str) -> None:
-        self._members = members  # the last good one first
+    def __init__(self, members: Callable[[], list[Member]], cluster: str, shown: str) -> None:
+        self._fresh = members
+        self._members = members()  # the last good one first
+        self._hints: Hints | None = None
         self._prefix = f"/vipnft/{quote(cluster, safe='')}/"
         self._where = f"store {shown}"
         self._epoch: int | None = None  # not asked yet; 0: the store has none
@@ -62,8 +65,8 @@ class EtcdStore:
             )
         _check(files, shown)
         credentials = Credentials(user=user, password=password, **files)
-        members = [Member(*_address(host, shown), credentials) for host in hosts.split(",")]
-        return cls(members, cluster, shown)
+        addresses = [_address(host, shown) for host in hosts.split(",")]
+        return cls(lambda: [Member(*one, credentials) for one in addresses], cluster, shown)
 
     def transact(
         self, versions: Mapping[str, int], puts: Mapping[str, bytes | None], *, timeout: float
@@ -89,8 +92,15 @@ class EtcdStore:
                 return Answer(met, snapshot)
             # The conditions hold, but not the epoch we went by: now we know the right one.
 
+    def watch(self, key: str) -> int:
+        """See Store.watch."""
+        self._hints = self._hints or Hints(self._fresh(), _b64(self._prefix + key))
+        return self._hints.fd
+
     def close(self) -> None:
         """See Store.close."""
+        if self._hints:
+            self._hints.close()
         for member in self._members:
             member.close()
 

@@ -77,6 +77,7 @@ class Member:
         self._thread: threading.Thread | None = None
         self._address = (host, port)
         self._answered = False
+        self._watched: requests.Response | None = None
         self._client = etcd3gw.client(
             host=host,
             port=port,
@@ -114,8 +115,27 @@ class Member:
             raise error
         return answer
 
+    def watch(self, key: str, heard: Callable[[], None], *, connect: float, idle: float) -> None:
+        """Call `heard` once the member watches a key (in base64), and at each change of it.
+
+        Returns when the connection ends, or says nothing for `idle` seconds; any exception else.
+        """
+        body = {"create_request": {"key": key}}
+        url, session = self._client.get_url("/watch"), self._client.session
+        if self._credentials.user and "Authorization" not in session.headers:
+            self._log_in(connect, time.monotonic() + connect)
+        with session.post(url, json=body, stream=True, timeout=(connect, idle)) as answer:
+            if answer.status_code != requests.codes["ok"]:
+                session.headers.pop("Authorization", None)  # it may have forgotten the token
+                return
+            self._watched = answer
+            for _ in answer.iter_lines():
+                heard()
+
     def close(self) -> None:
-        """Close the connections; the next request opens one."""
+        """Close the connections, one that watches too; the next request opens one."""
+        if self._watched is not None:
+            self._watched.raw.shutdown()
         self._client.session.close()
 
     def _transaction(self, body: dict[str, Any], connect: float, end: float) -> Any:

@@ -94,6 +94,10 @@ class SqliteStore:
                     raise self._error(error, timeout) from error
                 raise
 
+    def watch(self, key: str) -> None:  # noqa: ARG002
+        """See Store.watch: a look at the file is as cheap as a hint."""
+        return
+
     def close(self) -> None:
         """See Store.close."""
         connection, self._connection = self._connection, None

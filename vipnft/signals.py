@@ -1,0 +1,49 @@
+# The edge to signals: SIGTERM, SIGINT and SIGHUP, without a handler that interrupts anything.
+# Rule 1: outside of the context they are blocked: over a renewal, until the new life listens.
+"""What an agent is told by signals."""
+
+import signal
+import socket
+from contextlib import suppress
+from typing import Self
+
+HANDLED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+class Signals:
+    """SIGTERM, SIGINT and SIGHUP as flags, and as something to poll on."""
+
+    def __init__(self) -> None:
+        self.stop = self.reread = False
+        self._ours, self._kernels = socket.socketpair()
+
+    def __enter__(self) -> Self:
+        for end in (self._ours, self._kernels):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._kernels.fileno(), warn_on_full_buffer=False)
+        for number in HANDLED:
+            signal.signal(number, self._note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)  # blocked over a renewal
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        signal.set_wakeup_fd(-1)
+        self._ours.close()
+        self._kernels.close()
+
+    def fileno(self) -> int:
+        """Return what is readable once one came."""
+        return self._ours.fileno()
+
+    def drain(self) -> None:
+        """Make it unreadable until the next one."""
+        with suppress(BlockingIOError):
+            while self._ours.recv(64):
+                pass
+
+    def _note(self, number: int, _: object) -> None:
+        if number == signal.SIGHUP:
+            self.reread = True
+        else:
+            self.stop = True
