@@ -1,7 +1,7 @@
 .PHONY: help demo test check golden bench-start bench-moves bench-failover setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
-TESTS := $(RUNS) nginx-light nsd bind9-dnsutils curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
+TESTS := $(RUNS) nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
 BIN := .venv/bin
 
 help: ## say what each target does

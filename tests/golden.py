@@ -25,9 +25,10 @@ def golden(example: Path) -> Iterator[tuple[Path, str]]:
     for host in cluster.hosts:
         share = phases(owners, {}, host.name, 0)
         for mode in Mode:
-            mac = ruleset.STAND_IN_MAC
-            commands = ruleset.whole(cluster, host, mode, mac, share, granted=True)
-            listing = scratch.listing(commands, TABLES, host.interface)
+            interfaces = [nic.interface for nic in cluster.nics(host.name)]
+            macs = dict.fromkeys(interfaces, ruleset.STAND_IN_MAC)
+            commands = ruleset.whole(cluster, host.name, mode, macs, share, granted=True)
+            listing = scratch.listing(commands, TABLES, interfaces)
             stem = RULESETS / f"{example.stem}.{host.name}.{mode}"
             yield stem.with_name(stem.name + ".json"), render(commands)
             yield stem.with_name(stem.name + ".nft"), "".join(listing.values())

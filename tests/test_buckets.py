@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vipnft.buckets import Move, _scores, assign, moves, parse_ranges, ranges
+from vipnft import split
+from vipnft.buckets import Move, assign, moves, parse_ranges, ranges
 from vipnft.errors import UsageError
 
 Previous = Sequence[str | None]
@@ -178,7 +179,7 @@ def test_order_of_hosts_does_not_matter(
 
 def test_same_in_every_process_and_version() -> None:
     """A change here moves clients when half the hosts are upgraded: say so in CHANGELOG."""
-    want = "ccbacbccacabccab"
+    want = "cabcccaacbccabcb"
     assert "".join(assign({"a": 1, "b": 1, "c": 2}, 16)) == want
     code = "from vipnft.buckets import *; print(''.join(assign({'c': 2, 'b': 1, 'a': 1}, 16)))"
     for seed in "12":
@@ -187,46 +188,27 @@ def test_same_in_every_process_and_version() -> None:
         assert subprocess.check_output(run, env=env, text=True).strip() == want
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(2, 8), st.integers(1, 80), st.integers(0, 10**9))
-def test_split_has_the_least_total_score(hosts: int, size: int, seed: int) -> None:
-    """No cycle of hosts can pass buckets on and gain (Floyd-Warshall), so it is a minimum."""
-    names = [f"{seed}-{i}" for i in range(hosts)]
-    owners = assign(dict.fromkeys(names, 1), size)
-    scores = {name: _scores(name, size) for name in names}
-    gain: dict[tuple[str, str], float] = dict.fromkeys(product(names, names), float("inf"))
-    for bucket, owner in enumerate(owners):
-        for name in names:
-            extra = scores[name][bucket] - scores[owner][bucket]
-            gain[owner, name] = min(gain[owner, name], extra)
-    for via, start, end in product(names, names, names):
-        gain[start, end] = min(gain[start, end], gain[start, via] + gain[via, end])
-    assert all(gain[name, name] >= 0 for name in names)
+def test_split_when_the_nearest_hosts_do_not_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each bucket then ranks all of them, and the quotas hold as ever."""
+    names = {f"h{i}": i % 3 + 1 for i in range(40)}
+    usual = assign(names, 300)
+    monkeypatch.setattr(split, "_NEAR", 0)
+    assert quotas_hold(names, assign(names, 300))
+    monkeypatch.setattr(split, "_NEAR", 1000)
+    assert assign(names, 300) == usual, "near enough is what all would give"
 
 
-def test_split_when_the_nearest_hosts_do_not_suffice() -> None:
-    """With this name's seed some host is among the nearest 8 of no bucket."""
-    names = [f"68-{i}" for i in range(40)]
-    near = {
-        name
-        for bucket in range(40)
-        for name in sorted(names, key=lambda name: _scores(name, 40)[bucket])[:8]
-    }
-    owners = assign(dict.fromkeys(names, 1), 40)
-    assert near != set(names) == set(owners)
-
-
-@pytest.mark.parametrize("hosts", range(2, 12))
+@pytest.mark.parametrize("hosts", range(2, 14))
 def test_one_host_more_or_less_moves_little_of_256(hosts: int) -> None:
     assert max(mean_ratios(hosts, 256, seeds=10)) <= 1.5
 
 
 @pytest.mark.parametrize("hosts", range(2, 33))
 def test_one_host_more_or_less_moves_little_of_2048(hosts: int) -> None:
-    assert max(mean_ratios(hosts, 2048, seeds=2 if hosts < 29 else 5 if hosts < 32 else 24)) <= 1.5
+    assert max(mean_ratios(hosts, 2048, seeds=10 if hosts < 29 else 30)) <= 1.5
 
 
-@pytest.mark.parametrize(("hosts", "limit"), [(12, 1.7), (16, 1.9), (24, 2.7), (32, 3.6)])
+@pytest.mark.parametrize(("hosts", "limit"), [(16, 1.7), (24, 2.2), (32, 2.8)])
 def test_256_buckets_are_too_few_for_many_hosts_that_never_talk(hosts: int, limit: float) -> None:
     """The known limit, so that it gets neither worse nor better unnoticed."""
     assert 1.4 < max(mean_ratios(hosts, 256, seeds=10)) <= limit

@@ -116,7 +116,7 @@ def test_all_faults_come_at_once(vipnft, tmp_path: Path) -> None:  # type: ignor
     [
         (["apply", "--switch", "--config", "/nonexistent/c.toml"], 2, "/nonexistent/c.toml"),
         (["apply", "--switch", "--config", "/"], 2, "can't be read"),
-        (["apply", "--hub", "--switch"], 2, "both --hub and --switch"),
+        (["apply", "--hub", "--switch"], 2, "--hub and --switch were given"),
         (["apply"], 2, "neither --hub nor --switch"),
         (["apply", "--switch", "--host", "web9"], 2, "web1, web2"),
         (["apply", "--switch", "--host", "web1", "--dry-run", "--format", "xml"], 2, "nft or json"),
@@ -124,7 +124,9 @@ def test_all_faults_come_at_once(vipnft, tmp_path: Path) -> None:  # type: ignor
         (["apply", "--switch", "--config", "/dev/zero"], 2, "no regular file"),
         (["apply", "--swich"], 2, "--swich"),
         (["which", "not-an-address"], 2, "not-an-address"),
-        (["which", "2001:db8::1"], 2, "IPv4"),
+        (["which", "2001:db8::1%eth0"], 2, "is not an IP address"),
+        (["which", "192.0.2.7:99999"], 2, "is not an IP address"),
+        (["apply", "--multicast", "--igmp"], 2, "--multicast and --igmp were given"),
         (["frobnicate"], 2, "frobnicate"),
     ],
 )
@@ -139,8 +141,22 @@ def test_a_dry_run_prints_what_the_kernel_lists(vipnft, good: str) -> None:  # t
     command = ["apply", "--switch", "--dry-run", "--host", "web1", "--config", good]
     out = vipnft(*command).out
     assert out.startswith("table netdev vipnft {")
-    assert "jhash @nh,96,32 mod 256 seed 0x6d2f1c3b" in out
+    assert "jhash ip saddr mod 256 seed 0x6d2f1c3b meta mark vmap @buckets" in out
     assert out.count("jump take") == out.count(": drop") == 128
+
+
+def test_which_knows_what_is_dealt_otherwise(vipnft, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "c.toml"
+    more = '[[service]]\nprotocol = "udp"\nports = [443]\naffinity = "flow"\nquic = true\n'
+    file.write_text(GOOD + more)
+    words = ["which", "--config", str(file)]
+    (plain, flow) = vipnft(*words, "192.0.2.7").out.splitlines()
+    assert plain.startswith("192.0.2.7 ")
+    assert flow == "192.0.2.7 by-port - udp/443"
+    seen = {vipnft(*words, f"[2001:db8::1]:{port}").out for port in range(40000, 40020)}
+    assert len(seen) == 20
+    assert len({out.splitlines()[0].split()[1] for out in seen}) == 1, "its other packets"
+    assert len({out.splitlines()[1].split()[1] for out in seen}) > 10
 
 
 def test_a_dry_run_prints_the_json_that_would_be_sent(vipnft, good: str) -> None:  # type: ignore[no-untyped-def]

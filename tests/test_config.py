@@ -1,15 +1,27 @@
 """The cluster file: every fault line exactly, nothing but ConfigError, and the way back."""
 
 import dataclasses
-from ipaddress import IPv4Address
+from collections.abc import Sequence
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from vipnft.config import parse, render
+from vipnft.config import parse
 from vipnft.errors import ConfigError
-from vipnft.model import MAX_BUCKETS, Agents, Check, Cluster, Host, default_listen_mac
+from vipnft.model import (
+    MAX_BUCKETS,
+    Affinity,
+    Agents,
+    Check,
+    Cluster,
+    Host,
+    Segment,
+    Service,
+    default_listen_mac,
+)
+from vipnft.render import render
 
 HEAD = """\
 [cluster]
@@ -27,12 +39,13 @@ SMALL = HEAD + HOST
 
 NAME = 'use a name of 1 to 63 letters, digits, ".", "_" or "-"'
 SEED = "a whole number from 0 to 4294967295, the same on every host, kept private"
-VIPS = 'use unicast IPv4 addresses, such as ["192.0.2.100"]'
+VIPS = 'use unicast addresses, such as ["192.0.2.100", "2001:db8::100"]'
 INTERFACE = 'use a Linux interface name of 1 to 15 characters, such as "eth0"'
 BUCKETS = "use a whole number from 1 to 65536"
 WEIGHT = "use a whole number from 0 to 1000"
 MAC = 'use a unicast MAC, such as "02:00:00:00:00:01"'
 TOML = "correct it there (text stands in quotes, a number does not)"
+TABLES = "cluster, segment, host, service, check"
 CLUSTER_KEYS = "name, seed, vips, interface, buckets, listen_mac, store, lease, beat, on_store_loss"
 
 
@@ -140,7 +153,7 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
     ),
     "unknown table": (
         "[vrrp]\n" + SMALL,
-        ["vrrp: is not a known key; remove it, or use one of cluster, host, check"],
+        [f"vrrp: is not a known key; remove it, or use one of {TABLES}"],
     ),
     "unknown key, near": (
         cluster("BUCKETS = 256"),
@@ -244,18 +257,25 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
     ),
     # VIPs
     "no VIP": (vips(), [f"cluster.vips: is an empty list; {VIPS}"]),
-    "VIP of three bytes": bad_vip("192.0.2", "not an IPv4 address"),
-    "VIP with zeros in front": bad_vip("192.0.2.010", "not an IPv4 address"),
-    "VIP that is a name": bad_vip("dns.example", "not an IPv4 address"),
-    "VIP empty": bad_vip("", "not an IPv4 address"),
+    "VIP of three bytes": bad_vip("192.0.2", "not an IP address"),
+    "VIP with zeros in front": bad_vip("192.0.2.010", "not an IP address"),
+    "VIP that is a name": bad_vip("dns.example", "not an IP address"),
+    "VIP empty": bad_vip("", "not an IP address"),
     "VIP with a prefix length": bad_vip(
         "192.0.2.100/24", "with a prefix length", 'write the address alone: "192.0.2.100"'
     ),
-    "VIP IPv6": bad_vip(
-        "2001:db8::1", "an IPv6 address", "use an IPv4 address: this version serves no other"
-    ),
     "VIP IPv6 with a prefix length": bad_vip(
-        "2001:db8::1/64", "an IPv6 address", "use an IPv4 address: this version serves no other"
+        "2001:db8::1/64", "with a prefix length", 'write the address alone: "2001:db8::1"'
+    ),
+    "VIP IPv6 with a zone": bad_vip("2001:db8::1%eth0", "not an IP address"),
+    "VIP IPv6 unspecified": bad_vip("::", "an unspecified address"),
+    "VIP IPv6 loopback": bad_vip("::1", "a loopback address"),
+    "VIP IPv6 multicast": bad_vip("ff02::1", "a multicast address"),
+    "VIP IPv6 link-local": bad_vip("fe80::1", "a link-local address, which no router forwards to"),
+    "VIP IPv6 mapped": bad_vip("::ffff:192.0.2.1", "an IPv4 address in IPv6's clothes"),
+    "VIP IPv6 twice, written otherwise": (
+        vips("2001:db8::1", "2001:DB8:0::1"),
+        ['cluster.vips[1]: is "2001:DB8:0::1", the same as vips[0]; remove one of the two'],
     ),
     "VIP unspecified": bad_vip("0.0.0.0", "an unspecified address"),  # noqa: S104
     "VIP in 0/8": bad_vip("0.1.2.3", "an unspecified address"),
@@ -335,7 +355,7 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
     "send MAC twice": (
         host('send_mac = "02:00:00:00:00:0a"', SECOND, 'send_mac = "02-00-00-00-00-0A"'),
         [
-            'host[1] ("web2").send_mac: is "02:00:00:00:00:0a", the same as '
+            'host[1] ("web2").send_mac: is "02-00-00-00-00-0A", the same as '
             'host[0] ("web1").send_mac; give each host a MAC of its own'
         ],
     ),
@@ -387,10 +407,9 @@ wait = 1
             "use a whole number from 2 to 65536",
             f'cluster.name: is "d ns", not a name; {NAME}',
             f"cluster.seed: is missing; add {SEED}",
-            'cluster.vips[1]: is "ff02::1", an IPv6 address; '
-            "use an IPv4 address: this version serves no other",
+            f'cluster.vips[1]: is "ff02::1", a multicast address; {VIPS}',
             'cluster.vips[2]: is "192.0.2.1", the same as vips[0]; remove one of the two',
-            f'cluster.vips[3]: is "192.0.2.256", not an IPv4 address; {VIPS}',
+            f'cluster.vips[3]: is "192.0.2.256", not an IP address; {VIPS}',
             'host[0] ("web1").send_mac: is "02:bf:c0:00:02:01", the listen MAC; '
             "give the host a MAC of its own",
             f'host[0] ("web1").weight: is -1, below 0; {WEIGHT}',
@@ -399,7 +418,7 @@ wait = 1
             f'host[1] ("web1").weight: is 1.5, not a whole number; {WEIGHT}',
             f'host[2] ("web3").send_mac: is "33:33:00:00:00:01", {GROUP}; {MAC}',
             'host[3] ("web4").wait: is not a known key; did you mean weight?',
-            "ttl: is not a known key; remove it, or use one of cluster, host, check",
+            f"ttl: is not a known key; remove it, or use one of {TABLES}",
         ],
     ),
 }
@@ -407,6 +426,101 @@ wait = 1
 
 def check(*lines: str) -> str:
     return SMALL + "\n[[check]]\n" + "\n".join(lines) + "\n"
+
+
+SEGMENT = '\n[[segment]]\nvips = ["2001:db8::1"]\ninterface = "eth1"\n'
+
+
+def service(*lines: str) -> str:
+    return SMALL + "\n[[service]]\n" + "\n".join(lines) + "\n"
+
+
+PORTS = 'use a list of ports, such as [80, "8000-8100"]'
+TCP, UDP = 'protocol = "tcp"', 'protocol = "udp"'
+MORE_FAULTS = {
+    SMALL + SEGMENT.replace("2001:db8::1", "192.0.2.100"): (
+        'segment[0].vips[0]: is "192.0.2.100", the same as cluster.vips[0]; remove one of the two'
+    ),
+    SMALL + SEGMENT.replace("eth1", "eth0"): (
+        'segment[0].interface: is "eth0", the same as cluster.interface;'
+        " put all VIPs of one interface together"
+    ),
+    SMALL + "interfaces = { eth1 = 'ens4' }": (
+        'host[0] ("web1").interfaces.eth1: is no [[segment]]\'s interface;'
+        " use one of none: there is no [[segment]]"
+    ),
+    SMALL + "interfaces = { eth2 = 'ens4' }" + SEGMENT: (
+        'host[0] ("web1").interfaces.eth2: is no [[segment]]\'s interface; use one of eth1'
+    ),
+    SMALL + "interfaces = { eth1 = 'eth0' }" + SEGMENT: (
+        'host[0] ("web1").interfaces.eth1: is "eth0", this host\'s interface on another segment;'
+        " give it one interface a segment"
+    ),
+    SMALL + "interface = 'eth1'" + SEGMENT: (
+        'host[0] ("web1").interfaces: is "eth1", this host\'s interface on another segment;'
+        " give it one interface a segment"
+    ),
+    SMALL + "interfaces = { eth1 = 'lo' }" + SEGMENT: (
+        'host[0] ("web1").interfaces.eth1: is "lo", loopback, which faces no segment;'
+        ' use such as { eth1 = "ens4" }, by [[segment]]'
+    ),
+    SMALL + "send_macs = { eth1 = '02:bf:0d:b8:00:01' }" + SEGMENT.replace("::1", ":1::db8:1"): (
+        'host[0] ("web1").send_macs.eth1: is "02:bf:0d:b8:00:01", the listen MAC;'
+        " give the host a MAC of its own"
+    ),
+    SMALL + "interfaces = 'eth1'": (
+        'host[0] ("web1").interfaces: is "eth1", not a table;'
+        ' use such as { eth1 = "ens4" }, by [[segment]]'
+    ),
+    service("ports = [80]"): 'service[0].protocol: is missing; add "tcp", "udp" or "sctp"',
+    service(TCP): f"service[0].ports: is missing; {PORTS.replace('use', 'add')}",
+    service(TCP, "ports = []"): f"service[0].ports: is an empty list; {PORTS}",
+    service('protocol = "icmp"', "ports = [1]"): (
+        'service[0].protocol: is "icmp", not one of those there are; use "tcp", "udp" or "sctp"'
+    ),
+    **{
+        service(TCP, f"ports = [{value}]"): (
+            f"service[0].ports[0]: is {value}, no port and no rising range of ports; {PORTS}"
+        )
+        for value in ('"http"', "0", "65536", "-1", "1.5", "true", '"90-80"', '"80-"', '"0-5"')
+    },
+    service(TCP, 'ports = [80, "79-81"]'): (
+        'service[0].ports[1]: is "79-81", of which service[0].ports[0] has some already;'
+        " give each port to one service"
+    ),
+    service(TCP, "ports = [80]", "[[service]]", TCP, 'ports = ["1-100"]'): (
+        'service[1].ports[0]: is "1-100", of which service[0].ports[0] has some already;'
+        " give each port to one service"
+    ),
+    service(TCP, "ports = [80]", "quic = true"): (
+        "service[0].quic: does not belong to a tcp service; remove it"
+    ),
+    service(UDP, "ports = [80]", "quic = 1"): (
+        "service[0].quic: is 1, neither true nor false; use true or false"
+    ),
+    service(UDP, "ports = [80]", "quic = true", "track = false"): (
+        "service[0].track: is false, and QUIC connections are told apart by conntrack;"
+        " remove it, or quic"
+    ),
+    service(UDP, "ports = [80]", "prefix4 = 20"): (
+        'service[0].prefix4: does not belong to affinity "client";'
+        ' remove it, or use affinity = "subnet"'
+    ),
+    service(UDP, "ports = [80]", 'affinity = "net"'): (
+        'service[0].affinity: is "net", not one of those there are;'
+        ' use "client", "subnet" or "flow"'
+    ),
+    service(UDP, "ports = [80]", 'affinity = "subnet"', "prefix6 = 129"): (
+        "service[0].prefix6: is 129, above 128; use a whole number from 1 to 128"
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "line"), MORE_FAULTS.items(), ids=lambda _: "")
+def test_faults_of_segments_and_services(text: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "dns.toml")
+    assert str(caught.value) == f"dns.toml: {line}"
 
 
 LEASE = 'use a time from 200ms to 60s, such as "200ms"'
@@ -421,7 +535,7 @@ AGENT_FAULTS = {
     'store = "etcd"': 'store: is "etcd", not a URL; use "sqlite:///path" or "etcd://host:port,..."',
 }
 CHECK_FAULTS = {
-    'kind = "ftp"': f'kind: is "ftp", {NONE}; use "tcp" or "http" or "dns" or "exec"',
+    'kind = "ftp"': f'kind: is "ftp", {NONE}; use "tcp", "http", "dns" or "exec"',
     'kind = "tcp"': "port: is missing in a tcp check; add a whole number from 1 to 65535",
     'kind = "dns"': "name: is missing in a dns check; add a name to ask for",
     'kind = "exec"': "command: is missing in an exec check; add a command: a list of words",
@@ -490,12 +604,16 @@ def test_faults(name: str) -> None:
     assert str(caught.value).split("\n") == [f"dns.toml: {line}" for line in expected]
 
 
+def segment(interface: str, vips: Sequence[str], listen_mac: str) -> Segment:
+    addresses = tuple(ip_address(vip) for vip in vips)
+    return Segment(interface=interface, vips=addresses, listen_mac=listen_mac)
+
+
 SMALL_CLUSTER = Cluster(
     name="dns",
     seed=0x6D2F1C3B,
-    vips=(IPv4Address("192.0.2.100"),),
-    listen_mac="02:bf:c0:00:02:64",
-    hosts=(Host(name="web1", interface="eth0"),),
+    segments=(segment("eth0", ["192.0.2.100"], "02:bf:c0:00:02:64"),),
+    hosts=(Host(name="web1"),),
 )
 FULL = """\
 [cluster]
@@ -503,8 +621,13 @@ name = "dns"
 seed = 4294967295
 vips = ["192.0.2.100", "169.254.1.2"]
 interface = "eth0"
-buckets = 2
 listen_mac = "0A-BF-00-00-00-01"
+buckets = 2
+
+[[segment]]
+vips = ["2001:db8::100"]
+interface = "eth1"
+listen_mac = "02:bf:00:00:01:00"
 
 [[host]]
 name = "web1"
@@ -513,23 +636,65 @@ name = "web1"
 name = "web2"
 weight = 1000
 interface = "ens3.100"
+interfaces = { "eth1" = "ens4" }
 send_mac = "02:00:00:00:00:0A"
+send_macs = { "eth1" = "02:00:00:00:01:0A" }
 
 [[host]]
 name = "spare"
 weight = 0
+
+[[service]]
+protocol = "tcp"
+ports = [80, "8000-8100"]
+affinity = "client"
+
+[[service]]
+protocol = "udp"
+ports = [53]
+affinity = "subnet"
+prefix4 = 20
+prefix6 = 48
+track = false
+quic = false
+
+[[service]]
+protocol = "udp"
+ports = [443]
+affinity = "flow"
+track = true
+quic = true
 """
 FULL_CLUSTER = Cluster(
     name="dns",
     seed=2**32 - 1,
-    vips=(IPv4Address("192.0.2.100"), IPv4Address("169.254.1.2")),
-    listen_mac="0a:bf:00:00:00:01",
+    segments=(
+        segment("eth0", ["192.0.2.100", "169.254.1.2"], "0a:bf:00:00:00:01"),
+        segment("eth1", ["2001:db8::100"], "02:bf:00:00:01:00"),
+    ),
     hosts=(
-        Host(name="web1", interface="eth0"),
-        Host(name="web2", interface="ens3.100", weight=1000, send_mac="02:00:00:00:00:0a"),
-        Host(name="spare", interface="eth0", weight=0),
+        Host(name="web1"),
+        Host(
+            name="web2",
+            weight=1000,
+            interfaces={"eth0": "ens3.100", "eth1": "ens4"},
+            send_macs={"eth0": "02:00:00:00:00:0a", "eth1": "02:00:00:00:01:0a"},
+        ),
+        Host(name="spare", weight=0),
     ),
     buckets=2,
+    services=(
+        Service(protocol="tcp", ports=((80, 80), (8000, 8100))),
+        Service(
+            protocol="udp",
+            ports=((53, 53),),
+            affinity=Affinity.SUBNET,
+            prefix4=20,
+            prefix6=48,
+            track=False,
+        ),
+        Service(protocol="udp", ports=((443, 443),), affinity=Affinity.FLOW, quic=True),
+    ),
 )
 
 
@@ -544,7 +709,7 @@ def test_all_keys() -> None:
 def test_limits_are_allowed() -> None:
     assert parse(head("0x6d2f1c3b", "0"), "dns.toml").seed == 0
     assert parse(cluster(f"buckets = {MAX_BUCKETS}"), "dns.toml").buckets == MAX_BUCKETS
-    assert parse(interface("e" * 15), "dns.toml").hosts[0].interface == "e" * 15
+    assert parse(interface("e" * 15), "dns.toml").segments[0].interface == "e" * 15
     assert parse(head('"dns"', f'"{"d" * 63}"'), "dns.toml").name == "d" * 63
 
 
@@ -553,8 +718,12 @@ def test_render_writes_defaults_out_and_what_differs() -> None:
         FULL.replace("4294967295", "0xffffffff")
         .replace("0A-BF-00-00-00-01", "0a:bf:00:00:00:01")
         .replace('"web1"\n', '"web1"\nweight = 1\n')
-        .replace("00:0A", "00:0a")
-        .replace('00:01"\n', '00:01"\nlease = "1s"\nbeat = "200ms"\non_store_loss = "fence"\n', 1)
+        .replace("0:0A", "0:0a")
+        .replace("1:0A", "1:0a")
+        .replace(
+            "buckets = 2\n",
+            'buckets = 2\nlease = "1s"\nbeat = "200ms"\non_store_loss = "fence"\n',
+        )
     )
 
 
@@ -568,11 +737,9 @@ interfaces = st.text(
 macs = st.binary(min_size=6, max_size=6).map(
     lambda raw: bytes([raw[0] & 0xFE | 2, *raw[1:]]).hex(":")
 )
-addresses = (
-    st.sampled_from(["1.0.0.0/8", "169.254.0.0/16", "192.0.2.0/24", "128.0.0.0/2"])
-    .flatmap(lambda network: st.ip_addresses(network=network))
-    .map(lambda address: IPv4Address(str(address)))
-)
+addresses = st.sampled_from(
+    ["1.0.0.0/8", "169.254.0.0/16", "192.0.2.0/24", "128.0.0.0/2", "2001:db8::/32", "fd00::/8"]
+).flatmap(lambda network: st.ip_addresses(network=network))
 
 
 def milliseconds(low: int, high: int) -> st.SearchStrategy[float]:
@@ -631,32 +798,83 @@ def agents(draw: st.DrawFn) -> Agents:
 
 
 @st.composite
-def clusters(draw: st.DrawFn) -> Cluster:
-    hosts = draw(
-        st.lists(
-            st.builds(
-                Host,
-                name=names,
-                interface=interfaces | st.sampled_from(["eth0", "eth1"]),
-                weight=st.integers(0, 1000),
-                send_mac=st.none() | macs,
-            ),
-            min_size=1,
-            max_size=9,
-            unique_by=(lambda host: host.name, lambda host: host.send_mac or host.name),
+def segments(draw: st.DrawFn) -> tuple[Segment, ...]:
+    vips = draw(st.lists(addresses, min_size=1, max_size=6, unique=True))
+    cuts = sorted(draw(st.sets(st.integers(1, len(vips)), max_size=2)) - {len(vips)})
+    runs = [vips[a:b] for a, b in zip([0, *cuts], [*cuts, len(vips)], strict=True)]
+    names = draw(st.lists(interfaces, min_size=len(runs), max_size=len(runs), unique=True))
+    return tuple(
+        Segment(
+            interface=name,
+            vips=tuple(run),
+            listen_mac=draw(st.just(default_listen_mac(run)) | macs),
         )
+        for name, run in zip(names, runs, strict=True)
     )
+
+
+def cut(numbers: list[int]) -> tuple[tuple[int, int], ...]:
+    """Return rising ranges that don't touch, out of distinct numbers."""
+    rising = sorted(numbers)
+    return tuple(zip(rising[::2], rising[1::2], strict=False))
+
+
+@st.composite
+def services(draw: st.DrawFn) -> tuple[Service, ...]:
+    found = []
+    for protocol in draw(st.sets(st.sampled_from(["tcp", "udp", "sctp"]))):
+        port_ranges = cut(draw(st.lists(ports, min_size=2, max_size=8, unique=True)))
+        affinity = draw(st.sampled_from(Affinity))
+        subnet, udp = affinity is Affinity.SUBNET, protocol == "udp"
+        quic = draw(st.booleans()) if udp else False
+        found.append(
+            Service(
+                protocol=protocol,
+                ports=port_ranges,
+                affinity=affinity,
+                prefix4=draw(st.integers(1, 32)) if subnet else 24,
+                prefix6=draw(st.integers(1, 128)) if subnet else 64,
+                track=quic or not udp or draw(st.booleans()),
+                quic=quic,
+            )
+        )
+    return tuple(found)
+
+
+@st.composite
+def hosts_on(draw: st.DrawFn, several: tuple[Segment, ...]) -> tuple[Host, ...]:
+    listen = {segment.listen_mac for segment in several}
+    named = [segment.interface for segment in several]
+    used: set[str] = set(listen)
+    found = []
+    for name in draw(st.lists(names, min_size=1, max_size=6, unique=True)):
+        own, sends = {}, {}
+        for number, segment in enumerate(named):
+            if draw(st.booleans()):
+                other = f"nic{number}"
+                if other not in named:
+                    own[segment] = other
+            mac = draw(st.none() | macs)
+            if mac and mac not in used:
+                sends[segment] = mac
+                used.add(mac)
+        weight = draw(st.integers(0, 1000))
+        found.append(Host(name=name, weight=weight, interfaces=own, send_macs=sends))
+    return tuple(found)
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> Cluster:
+    several = draw(segments())
+    hosts = draw(hosts_on(several))
     assume(any(host.weight for host in hosts))
-    vips = tuple(draw(st.lists(addresses, min_size=1, max_size=4, unique=True)))
-    listen_mac = draw(st.just(default_listen_mac(vips[0])) | macs)
-    assume(listen_mac not in {host.send_mac for host in hosts})
     return Cluster(
         name=draw(names),
         seed=draw(st.integers(0, 2**32 - 1)),
-        vips=vips,
-        listen_mac=listen_mac,
-        hosts=tuple(hosts),
+        segments=several,
+        hosts=hosts,
         buckets=draw(st.integers(9, MAX_BUCKETS)),
+        services=draw(services()),
         agents=draw(agents()),
     )
 
@@ -709,9 +927,12 @@ VALUES = ["1", "-1", "0", "1.5", "nan", "inf", "true", "[]", "{}", "[[]]", "[{}]
 VALUES += ['"1s"', '"20ms"', '"61s"', '"http"', '"exec"', '"fence"', '"sqlite:///a"']
 VALUES += ['""', '"eth0"', '"lo"', '"1.2.3.4"', '["1.2.3.4", "1.2.3.4", 1]', '"02:00:00:00:00:01"']
 values = st.sampled_from(VALUES) | st.text().map(quoted) | st.integers().map(str)
-KEYS = [field.name for each in (Cluster, Agents, Check) for field in dataclasses.fields(each)]
-KEYS += ["interface", "weight", "send_mac"]
-keys = st.sampled_from([*KEYS, "cluster", "host", "check"]) | st.text().map(quoted)
+VALUES += ['["80", 53, "1-2", "2-1", 0, true]', '[80, "80-90"]', '"subnet"', '"udp"', '"::1"']
+VALUES += ['{ eth1 = "eth2" }', "{ eth1 = 5 }", '{ eth1 = "02:00:00:00:00:01" }', "false"]
+SHAPES = (Cluster, Segment, Host, Service, Agents, Check)
+KEYS = [field.name for each in SHAPES for field in dataclasses.fields(each)]
+keys = st.sampled_from([*KEYS, "cluster", "host", "check", "interface", "send_mac"])
+keys |= st.text().map(quoted)
 tables = st.dictionaries(keys, values, max_size=6).map(
     lambda table: "".join(f"{key} = {value}\n" for key, value in table.items())
 )
@@ -722,12 +943,13 @@ tables = st.dictionaries(keys, values, max_size=6).map(
     tables,
     st.sampled_from(["[cluster]", "[[cluster]]", ""]),
     tables,
-    st.lists(tables, max_size=4),
-    st.lists(tables, max_size=3),
+    st.lists(
+        st.tuples(st.sampled_from(["segment", "host", "host", "service", "check"]), tables),
+        max_size=6,
+    ),
 )
 def test_any_tables(
-    good: bool, root: str, header: str, body: str, hosts: list[str], checks: list[str]
+    good: bool, root: str, header: str, body: str, more: list[tuple[str, str]]
 ) -> None:
     cluster = HEAD if good else f"{header}\n{body}"
-    hosts = [*(f"[[host]]\n{host}" for host in hosts), *(f"[[check]]\n{c}" for c in checks)]
-    refuse_or_accept(root + cluster + "".join(hosts))
+    refuse_or_accept(root + cluster + "".join(f"[[{name}]]\n{table}" for name, table in more))

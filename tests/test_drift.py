@@ -1,40 +1,42 @@
 """What differs from what was applied is found and named."""
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
-from vipnft.drift import Facts, drift, skeleton_drift, wanted_sysctls
+from tests.samples import LISTEN, OWN, small
+from vipnft.drift import Facts, LinkFacts, drift, skeleton_drift, wanted_sysctls
 from vipnft.elements import Cell, cell
-from vipnft.model import Applied, Cluster, Host, Mode
+from vipnft.model import Applied, Mode, Worn
 from vipnft.moving import FOREIGN, OWNED, Phase, State
 
-LISTEN, OWN = "02:bf:c0:00:02:64", "02:00:00:00:00:01"
-CLUSTER = Cluster(
-    name="dns",
-    seed=1,
-    vips=(IPv4Address("192.0.2.100"),),
-    listen_mac=LISTEN,
-    hosts=(Host(name="web1", interface="eth0"),),
-)
-TEXT = "table netdev vipnft {\n\tchain vip4 {\n\t\tjhash seed 0x1\n\t\tdrop\n\t}\n}\n"
+CLUSTER = small(hosts=1)
+TEXT = "table netdev vipnft {\n\tchain rest4 {\n\t\tjhash seed 0x1\n\t\tdrop\n\t}\n}\n"
 
 
 def applied(mode: Mode) -> Applied:
     owners = ("web1",) * 256
-    return Applied(cluster=CLUSTER, host="web1", mode=mode, owners=owners, index=7, mac=OWN)
+    worn = {"eth0": Worn(index=7, mac=OWN)}
+    return Applied(cluster=CLUSTER, host="web1", mode=mode, owners=owners, worn=worn)
 
 
-def sound(mode: Mode) -> Facts:
-    return Facts(
+FILTERS = {Mode.SWITCH: LISTEN, Mode.MULTICAST: "03:bf:c0:00:02:64"}
+
+
+def sound(mode: Mode, **change: Any) -> Facts:
+    link = LinkFacts(
         index=7,
-        mac=OWN if mode is Mode.SWITCH else LISTEN,
+        mac=LISTEN if mode is Mode.HUB else OWN,
         usable=True,
         enslaved=False,
-        listens=mode is Mode.SWITCH,
+        filters=frozenset(filter(None, [FILTERS.get(mode)])),
+        groups=frozenset(["239.255.2.100"] if mode is Mode.IGMP else []),
+    )
+    return Facts(
+        links={"eth0": replace(link, **change)},
         holders={"192.0.2.100": ("lo",)},
-        sysctls={key: values[0] for key, values in wanted_sysctls("eth0", mode).items()},
+        sysctls={key: values[0] for key, values in wanted_sysctls(["eth0"], mode).items()},
         tables={"netdev": TEXT},
         cells=[cell(OWNED)] * 256,
     )
@@ -50,20 +52,35 @@ def test_a_sound_host_has_no_drift(mode: Mode) -> None:
 
 ARP_IGNORE = "net/ipv4/conf/eth0/arp_ignore"
 CASES = [
-    ("switch", {"index": None, "mac": None, "usable": False}, "interface eth0 is gone"),
-    ("switch", {"index": 8}, "made anew"),
-    ("switch", {"usable": False}, "no carrier"),
-    ("switch", {"enslaved": True}, "a port of a bridge"),
-    ("switch", {"mac": LISTEN}, "eth0 itself has the listen MAC"),
-    ("switch", {"listens": False}, "unicast filter does not have"),
-    ("hub", {"mac": OWN}, f"eth0's MAC is {OWN}, not the listen MAC"),
+    ("switch", {"links": {}}, "interface eth0 is gone"),
     ("hub", {"holders": {"192.0.2.100": ()}}, "192.0.2.100 is gone from lo"),
     ("switch", {"holders": {"192.0.2.100": ("lo", "eth1")}}, "192.0.2.100 is on eth1"),
     ("switch", {"sysctls": {ARP_IGNORE: "0"}}, f"{ARP_IGNORE} is 0, not 1"),
     ("switch", {"tables": {}}, "nft table netdev vipnft is gone"),
-    ("switch", {"tables": {"netdev": TEXT.replace("drop", "")}}, "- chain vip4: drop"),
-    ("switch", {"tables": {"netdev": TEXT.replace("0x1", "0x2")}}, "+ chain vip4: jhash seed 0x2"),
+    ("switch", {"tables": {"netdev": TEXT.replace("drop", "")}}, "- chain rest4: drop"),
+    ("switch", {"tables": {"netdev": TEXT.replace("0x1", "0x2")}}, "+ chain rest4: jhash seed 0x2"),
 ]
+
+
+LINKS = [
+    ("switch", {"index": 8}, "made anew"),
+    ("switch", {"usable": False}, "no carrier"),
+    ("switch", {"enslaved": True}, "a port of a bridge"),
+    ("switch", {"mac": LISTEN}, "eth0 itself has the listen MAC"),
+    ("switch", {"filters": frozenset()}, "eth0's unicast filter does not have"),
+    ("multicast", {"filters": frozenset([LISTEN])}, "eth0's multicast filter does not have"),
+    ("igmp", {"groups": frozenset()}, "eth0 has left the group 239.255.2.100"),
+    ("hub", {"mac": OWN}, f"eth0's MAC is {OWN}, not the listen MAC"),
+]
+
+
+@pytest.mark.parametrize(("mode", "change", "named"), LINKS)
+def test_each_difference_of_an_interface_is_named(
+    mode: str, change: dict[str, object], named: str
+) -> None:
+    found = sound(Mode(mode), **change)
+    (line,) = drift(applied(Mode(mode)), {"netdev": TEXT}, found, SHARE)
+    assert named in line
 
 
 @pytest.mark.parametrize(("mode", "change", "named"), CASES)
@@ -97,10 +114,10 @@ DRAINING, JOINING = Phase(State.DRAINING, 60), Phase(State.JOINING, 60)
         (JOINING, cell(OWNED), "bucket 3: owned in the kernel, not joining"),
         (OWNED, Cell(), "bucket 3: broken in the kernel, not owned"),
         (OWNED, Cell("take", moving="draining"), "bucket 3: broken in the kernel"),
-        (FOREIGN, Cell("leave", moving="draining"), None),  # its drain has ended
-        (OWNED, Cell("take", moving="joining"), None),
+        (FOREIGN, Cell("leave", moving="draining", mine=True), None),  # its drain has ended
+        (OWNED, Cell("take", moving="joining", mine=True), None),
         (DRAINING, cell(Phase(State.DRAINING, 50)), None),
-        (Phase(State.DRAINING, 0.5), Cell("leave", moving="draining"), None),
+        (Phase(State.DRAINING, 0.5), Cell("leave", moving="draining", mine=True), None),
         (FOREIGN, cell(Phase(State.DRAINING, 0.5)), None),
         (OWNED, cell(Phase(State.JOINING, 1.0)), None),
     ],

@@ -22,11 +22,12 @@ CELLS = st.builds(
     st.one_of(st.none(), st.floats(0.1, 3600)),
     st.sampled_from([None, "draining", "joining"]),
     st.one_of(st.none(), st.floats(0.1, 3600)),
+    st.booleans(),
 )
 
 
 class Kernel:
-    """The four containers as nftables treats them; a wrong command is an error, as there."""
+    """The containers as nftables treats them; a wrong command is an error, as there."""
 
     def __init__(self, cells: list[Cell]) -> None:
         self.held: dict[str, dict[int, Any]] = {name: {} for _, name in elements.CONTAINERS}
@@ -39,6 +40,8 @@ class Kernel:
             ):
                 if value is not None:
                     self.held[name][b] = value
+            if one.mine:
+                self.held["mine"][b] = math.inf
 
     def run(self, commands: Commands) -> None:
         for command in commands:
@@ -52,7 +55,7 @@ class Kernel:
                 elif key not in container:
                     container[key] = value
                 else:
-                    assert element["name"] in {"leaving", "joined"}, "EEXIST in a map"
+                    assert element["name"] not in {"buckets", "moving"}, "EEXIST in a map"
 
     @staticmethod
     def _parse(one: Any) -> tuple[int, Any]:
@@ -71,7 +74,13 @@ class Kernel:
     def cells(self, size: int) -> list[Cell]:
         h = self.held
         return [
-            Cell(h["buckets"].get(b), h["leaving"].get(b), h["moving"].get(b), h["joined"].get(b))
+            Cell(
+                bucket=h["buckets"].get(b),
+                leaving=h["leaving"].get(b),
+                moving=h["moving"].get(b),
+                joined=h["joined"].get(b),
+                mine=b in h["mine"],
+            )
             for b in range(size)
         ]
 
@@ -112,14 +121,16 @@ def test_a_change_names_only_what_changes() -> None:
 @pytest.mark.parametrize(
     ("one", "state"),
     [
-        (Cell("take"), State.OWNED),
+        (Cell("take", mine=True), State.OWNED),
         (Cell("drop"), State.FOREIGN),
-        (Cell("leave", leaving=9, moving="draining"), State.DRAINING),
-        (Cell("leave", moving="draining"), State.FOREIGN),  # the kernel ended it
-        (Cell("take", moving="joining", joined=9), State.JOINING),
-        (Cell("take", moving="joining"), State.OWNED),
-        (Cell("take", moving="draining"), None),
-        (Cell("leave", leaving=9), None),
+        (Cell("leave", leaving=9, moving="draining", mine=True), State.DRAINING),
+        (Cell("leave", moving="draining", mine=True), State.FOREIGN),  # the kernel ended it
+        (Cell("take", moving="joining", joined=9, mine=True), State.JOINING),
+        (Cell("take", moving="joining", mine=True), State.OWNED),
+        (Cell("take", moving="draining", mine=True), None),
+        (Cell("leave", leaving=9, mine=True), None),
+        (Cell("take"), None),
+        (Cell("drop", mine=True), None),
         (Cell(), None),
     ],
 )
@@ -130,14 +141,15 @@ def test_what_the_containers_mean(one: Cell, state: State | None) -> None:
 def test_what_libnftables_lists_is_read() -> None:
     counted = {"elem": {"val": 0, "counter": {"packets": 7, "bytes": 99}}}
     items: dict[str, Any] = {
-        "buckets": [[counted, {"jump": {"target": "leave"}}], [1, {"drop": None}]],
+        "buckets": [[0, {"jump": {"target": "leave"}}], [1, {"drop": None}]],
         "leaving": [{"elem": {"val": 0, "timeout": 300, "expires": 298}}],
         "moving": [[0, {"jump": {"target": "draining"}}]],
         "joined": [1],
+        "mine": [0],
     }
     assert elements.read(items, 3) == [
-        Cell("leave", leaving=298, moving="draining"),
+        Cell("leave", leaving=298, moving="draining", mine=True),
         Cell("drop", joined=math.inf),
         Cell(),
     ]
-    assert elements.counters(items["buckets"]) == {0: (7, 99)}
+    assert elements.counters([counted, 1]) == {0: (7, 99)}

@@ -1,12 +1,14 @@
 """The hash against values from elsewhere; tests/netns asks the kernel that runs."""
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vipnft.jhash import bucket, jhash
+from vipnft.affinity import CLIENT, Kind, bucket, key
+from vipnft.jhash import jhash
+from vipnft.model import Address
 
 
 # From a C transcript of include/linux/jhash.h.
@@ -31,18 +33,33 @@ def test_known_values(length: int, seed: int, expected: int) -> None:
 
 
 @given(
-    st.integers(0, 2**32 - 1),
+    st.ip_addresses(),
     st.integers(0, 2**32 - 1),
     st.integers(1, 65536),
 )
-def test_a_bucket_is_in_range(address: int, seed: int, buckets: int) -> None:
-    assert 0 <= bucket(IPv4Address(address), seed, buckets) < buckets
+def test_a_bucket_is_in_range(address: Address, seed: int, buckets: int) -> None:
+    assert 0 <= bucket(CLIENT, address, seed, buckets) < buckets
+
+
+@pytest.mark.parametrize(
+    ("kind", "client", "port", "expected"),
+    [
+        (CLIENT, "192.0.2.77", 99, "c000024d"),
+        (Kind(24, 64), "192.0.2.77", 99, "c0000200"),
+        (Kind(port=True), "192.0.2.77", 0x1234, "c000024d12340000"),
+        (CLIENT, "2001:db8::1:2", 99, "20010db8000000000000000000010002"),
+        (Kind(24, 48), "2001:db8:1:2::3", 99, "20010db8000100000000000000000000"),
+        (Kind(port=True), "2001:db8::1", 0x1234, "20010db80000000000000000000000011234" + "0000"),
+    ],
+)
+def test_what_is_hashed(kind: Kind, client: str, port: int, expected: str) -> None:
+    assert key(kind, ip_address(client), port).hex() == expected
 
 
 def test_addresses_spread_evenly() -> None:
     """A chi-square far outside of chance would mean a hash that is not one."""
     counts = [0] * 256
     for number in range(25600):
-        counts[bucket(IPv4Address("10.64.0.0") + number, 0x6D2F1C3B, 256)] += 1
+        counts[bucket(CLIENT, IPv4Address("10.64.0.0") + number, 0x6D2F1C3B, 256)] += 1
     chi = sum((count - 100) ** 2 / 100 for count in counts)
     assert 150 < chi < 380  # 255 degrees of freedom: mean 255, deviation 22.6

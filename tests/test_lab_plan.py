@@ -31,13 +31,18 @@ def test_no_two_have_the_same_address_or_mac() -> None:
     assert len(addresses | others) == MAX_HOSTS + len(others)
     macs = {plan.host_mac(number) for number in numbers} | {plan.ROUTER_MAC, plan.BRIDGE_MAC}
     assert len(macs) == MAX_HOSTS + 2
-    assert plan.cluster(1).listen_mac not in macs
+    assert plan.cluster(1).segments[0].listen_mac not in macs
+    six = {plan.host_address6(number) for number in numbers}
+    assert len(six | {plan.VIP6, plan.ROUTER6}) == MAX_HOSTS + 2
+    assert all(address in plan.NET6 for address in six)
 
 
 def test_clients_are_inside_their_network() -> None:
     assert str(plan.client_address(0)) == "10.64.0.1"
     assert str(plan.client_address(999)) == "10.64.3.232"
     assert plan.client_address(1_000_000) in plan.CLIENT_NET
+    assert str(plan.client_address6(0)) == "2001:db8:64:1::1"
+    assert plan.client_address6(10_000) in plan.CLIENT_NET6
 
 
 @pytest.mark.parametrize("hosts", [0, -1, MAX_HOSTS + 1])
@@ -61,5 +66,5 @@ def test_the_segment_comes_first() -> None:
 def test_the_cluster_names_every_host_once() -> None:
     cluster = plan.cluster(3, seed=5, buckets=64)
     assert list(cluster.weights) == ["web1", "web2", "web3"]
-    assert (cluster.seed, cluster.buckets, cluster.vips) == (5, 64, (plan.VIP,))
-    assert {host.interface for host in cluster.hosts} == {"eth0"}
+    assert (cluster.seed, cluster.buckets, cluster.vips) == (5, 64, (plan.VIP, plan.VIP6))
+    assert {nic.interface for host in cluster.hosts for nic in cluster.nics(host.name)} == {"eth0"}

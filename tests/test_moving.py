@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.test_drift import CLUSTER
+from tests.samples import small
 from vipnft.buckets import assign
 from vipnft.model import Drains
 from vipnft.moving import FOREIGN, OWNED, Phase, State, given, move, owners_of, phases
@@ -61,15 +61,7 @@ def test_what_is_over_is_forgotten() -> None:
 
 def test_of_the_dead_only_their_buckets_move() -> None:
     for dead in ({"web1"}, {"web1", "web3"}):
-        cluster = CLUSTER.__class__(
-            name="c",
-            seed=1,
-            vips=CLUSTER.vips,
-            listen_mac=CLUSTER.listen_mac,
-            hosts=tuple(
-                CLUSTER.hosts[0].__class__(name=f"web{n}", interface="eth0") for n in range(1, 6)
-            ),
-        )
+        cluster = small(hosts=5)
         before, after = owners_of(cluster), owners_of(cluster, dead)
         assert not dead & set(after)
         assert all(old in dead for old, new in zip(before, after, strict=True) if old != new)

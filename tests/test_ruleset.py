@@ -1,31 +1,36 @@
 """The ruleset as a value: what the golden files don't say in words."""
 
+import json
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
+from tests.samples import LISTEN, OWN, small
 from vipnft import ruleset
 from vipnft.expr import Command, Commands
-from vipnft.model import Cluster, Host, Mode
+from vipnft.model import Affinity, Cluster, Mode, Segment, Service
 from vipnft.moving import phases
 
-CLUSTER = Cluster(
-    name="dns",
-    seed=0x6D2F1C3B,
-    vips=(IPv4Address("192.0.2.100"),),
-    listen_mac="02:bf:c0:00:02:64",
-    hosts=(Host(name="web1", interface="eth0"), Host(name="web2", interface="eth0")),
-    buckets=4,
-)
-OWN = "02:00:00:00:00:01"
+CLUSTER = small(buckets=4, seed=0x6D2F1C3B)
+BOTH = small(vips=["192.0.2.100", "2001:db8::100"], buckets=4)
+OTHER, OTHER_LISTEN = "02:00:00:00:01:01", "02:bf:c0:00:03:01"
 OWNERS = ("web1", "web2", "web2", "web1")
 
 
 def whole(mode: Mode, *, granted: bool = True, cluster: Cluster = CLUSTER) -> Commands:
-    host = cluster.hosts[0]
-    share = phases(OWNERS, {}, host.name, 0)
-    return ruleset.whole(cluster, host, mode, OWN, share, granted=granted)
+    share = phases(OWNERS, {}, "web1", 0)
+    macs = {"eth0": OWN, "eth1": OTHER}
+    return ruleset.whole(cluster, "web1", mode, macs, share, granted=granted)
+
+
+def rules(commands: Commands, chain: str) -> list[list[dict[str, Any]]]:
+    return [
+        c["add"]["rule"]["expr"]
+        for c in commands
+        if kind(c) == ("add", "rule") and c["add"]["rule"]["chain"] == chain
+    ]
 
 
 def kind(command: Command) -> tuple[str, str]:
@@ -60,7 +65,7 @@ def test_the_map_is_complete() -> None:
         for c in whole(Mode.SWITCH)
         if kind(c) == ("add", "element") and c["add"]["element"]["name"] == "buckets"
     )
-    assert {e["elem"]["val"]: next(iter(v)) for e, v in elements} == {
+    assert {bucket: next(iter(verdict)) for bucket, verdict in elements} == {
         0: "jump",
         1: "drop",
         2: "drop",
@@ -68,12 +73,20 @@ def test_the_map_is_complete() -> None:
     }
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_a_foreign_packet_meets_one_rule(mode: Mode) -> None:
+    """Address, protocol, hash and lookup: nothing else stands before "not mine"."""
+    first = rules(whole(mode), "ingress")[0]
+    assert [next(iter(statement)) for statement in first] == ["match", "match", "mangle", "vmap"]
+
+
 def test_egress_is_for_switches_and_the_forward_guard_for_hubs() -> None:
     def chains(mode: Mode) -> set[str]:
         return {c["add"]["chain"]["name"] for c in whole(mode) if kind(c) == ("add", "chain")}
 
-    assert chains(Mode.SWITCH) - chains(Mode.HUB) == {"egress"}
-    assert chains(Mode.HUB) - chains(Mode.SWITCH) == {"forward"}
+    for mode in (Mode.SWITCH, Mode.MULTICAST, Mode.IGMP):
+        assert chains(mode) - chains(Mode.HUB) == {"egress"}
+        assert chains(Mode.HUB) - chains(mode) == {"forward"}
 
 
 def test_every_jhash_has_the_seed_and_the_buckets() -> None:
@@ -85,17 +98,80 @@ def test_every_jhash_has_the_seed_and_the_buckets() -> None:
 
     found = hashes(whole(Mode.SWITCH))
     assert len(found) == 5
+    assert len(hashes(whole(Mode.SWITCH, cluster=BOTH))) == 10
     assert {(h["seed"], h["mod"], h["offset"]) for h in found} == {(0x6D2F1C3B, 4, 0)}
 
 
-@pytest.mark.parametrize(("send_mac", "expected"), [(None, OWN), ("02:00:00:00:0a:0a",) * 2])
-def test_the_send_mac_replaces_the_listen_mac(send_mac: str | None, expected: str) -> None:
-    hosts = (replace(CLUSTER.hosts[0], send_mac=send_mac), CLUSTER.hosts[1])
-    commands = whole(Mode.SWITCH, cluster=replace(CLUSTER, hosts=hosts))
-    egress = [
-        c["add"]["rule"]["expr"]
-        for c in commands
-        if kind(c) == ("add", "rule") and c["add"]["rule"]["chain"] == "egress"
+@pytest.mark.parametrize("send_mac", [None, "02:00:00:00:0a:0a"])
+def test_the_send_mac_replaces_the_listen_mac(send_mac: str | None) -> None:
+    macs = {"eth0": send_mac} if send_mac else {}
+    hosts = (replace(BOTH.hosts[0], send_macs=macs), BOTH.hosts[1])
+    commands = whole(Mode.SWITCH, cluster=replace(BOTH, hosts=hosts))
+    sources = [
+        one["mangle"]["value"]
+        for rule in rules(commands, "egress")
+        for one in rule
+        if one.get("mangle", {}).get("key") == {"payload": {"protocol": "ether", "field": "saddr"}}
     ]
-    assert len(egress) == (3 if send_mac else 1)
-    assert all(rule[-1]["mangle"]["value"] == expected for rule in egress)
+    assert sources == [send_mac or OWN] * (4 if send_mac else 1)
+
+
+def test_a_version_that_is_not_served_costs_no_rule() -> None:
+    four, six = (
+        json.dumps(whole(Mode.SWITCH)),
+        json.dumps(whole(Mode.SWITCH, cluster=small(vips=["2001:db8::100"], buckets=4))),
+    )
+    assert "ip6" not in four
+    assert "icmpv6" not in four
+    assert '"arp daddr ip"' not in six
+    assert '"ip"' not in six
+
+
+def test_each_segment_has_hooks_of_its_own() -> None:
+    more = Segment(interface="eth1", vips=(ip_address("192.0.3.1"),), listen_mac=OTHER_LISTEN)
+    cluster = replace(CLUSTER, segments=(*CLUSTER.segments, more))
+    commands = whole(Mode.SWITCH, cluster=cluster)
+    hooks = {
+        (c["add"]["chain"]["hook"], c["add"]["chain"]["dev"])
+        for c in commands
+        if kind(c) == ("add", "chain") and "dev" in c["add"]["chain"]
+    }
+    assert hooks == {(hook, dev) for hook in ("ingress", "egress") for dev in ("eth0", "eth1")}
+    guards = [json.dumps(rule) for rule in rules(commands, "take") if "drop" in rule[-1]][:2]
+    named = ["eth0", "eth1", LISTEN, OTHER_LISTEN, OWN, OTHER]
+    assert [[word in guard for word in named] for guard in guards] == [
+        [True, False] * 3,
+        [False, True] * 3,
+    ]
+
+
+SERVICES = (
+    Service(protocol="tcp", ports=((80, 80), (8000, 8100))),
+    Service(protocol="udp", ports=((53, 53),), track=False),
+    Service(protocol="udp", ports=((443, 443),), quic=True),
+)
+
+
+def test_ports_that_all_are_dealt_alike_are_not_looked_at_before_the_bucket() -> None:
+    commands = whole(Mode.SWITCH, cluster=replace(BOTH, services=SERVICES))
+    assert rules(commands, "ingress") == rules(whole(Mode.SWITCH, cluster=BOTH), "ingress")
+    assert "fragment" not in json.dumps(commands)
+
+
+def test_a_service_that_is_dealt_otherwise_comes_first_behind_fragments() -> None:
+    flow = replace(SERVICES[2], affinity=Affinity.FLOW)
+    commands = whole(Mode.SWITCH, cluster=replace(CLUSTER, services=(*SERVICES[:2], flow)))
+    fragments, special, rest, *_ = rules(commands, "ingress")
+    assert fragments[-1] == {"goto": {"target": "fragment"}}
+    assert "443" in json.dumps(special)
+    assert "th" in json.dumps(special)
+    assert "443" not in json.dumps(rest)
+
+
+def test_what_is_kept_out_of_conntrack() -> None:
+    commands = whole(Mode.SWITCH, cluster=replace(CLUSTER, services=SERVICES))
+    for chain, port in (("untracked-in", "dport"), ("untracked-out", "sport")):
+        (rule,) = rules(commands, chain)
+        assert rule[-1] == {"notrack": None}
+        assert rule[-2]["match"]["left"] == {"payload": {"protocol": "udp", "field": port}}
+        assert rule[-2]["match"]["right"] == 53

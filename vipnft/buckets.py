@@ -2,31 +2,22 @@
 
 Rule 1: a host's count is the floor or ceiling of its exact share, whatever a dict's order.
 Rule 2: with previous owners, no assignment within rule 1 moves fewer buckets.
-Rule 3: without, the result depends on names, weights and size: for hosts that never talk. It is
-        the least total of hashed scores within the quotas, found as a minimum-cost flow: each
-        bucket to its best host, then one at a time along the cheapest chain of hosts.
+Rule 3: without, the result depends on names, weights and size: for hosts that never talk (`split`).
 Rule 4: no clock, file, socket, environment, log, nor hash(), which differs per process.
-
-Rule 3 measured, moves over the fewest possible when one of N equal hosts comes or goes (means):
-256 buckets 1.1 (N=4), 1.3 (8), 1.5 (12), 1.6 (16), 2.4 (24), 3 (32); 2048: 1.5 (32). The excess
-is 0.6 * sqrt(size) buckets, more below 16 a host: up to 0.7 * sqrt(size) hosts stay within 1.5.
 """
 
 import re
 import struct
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import shake_128
-from heapq import heappop, heappush
-from itertools import pairwise
 from typing import NamedTuple
 
 from vipnft.errors import UsageError
 from vipnft.model import MAX_BUCKETS, Owners
+from vipnft.split import split
 
 MAX_WEIGHT = 1000
-_NEAR = 8  # hosts considered per bucket at first; more cost time and change next to nothing
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 
@@ -50,7 +41,7 @@ def assign(
     """
     _check(weights, size)
     if previous is None:
-        return _split(weights, size)
+        return split(weights, size)
     _check_length(previous, size)
     return _resplit(weights, previous)
 
@@ -148,100 +139,6 @@ def _resplit(weights: Mapping[str, int], previous: Sequence[str | None]) -> Owne
     return tuple(owners[bucket] for bucket in range(len(previous)))
 
 
-def _split(weights: Mapping[str, int], size: int) -> Owners:
-    """Return the assignment of least total score within the quotas."""
-    quotas = {name: quota for name, quota in _quotas(weights, [None] * size).items() if quota}
-    names = list(quotas)
-    # Score and host in one number: sorting a bucket's numbers sorts its hosts by score. The boost
-    # by weight is a mere head start: a constant per host leaves the optimum where it is.
-    columns = []
-    for i, name in enumerate(names):
-        (boost,) = _lg([weights[name]])
-        columns.append(array("q", [(s - boost) * len(names) + i for s in _scores(name, size)]))
-    for near in (_NEAR, len(names)):  # all hosts: can't fail
-        choices = [
-            {value % len(names): value // len(names) for value in sorted(row)[:near]}
-            for row in zip(*columns, strict=True)
-        ]
-        flow = _Flow(choices, list(quotas.values()))
-        if flow.settle():
-            break
-    return tuple(names[i] for i in flow.owners)
-
-
 def _scores(name: str, size: int) -> tuple[int, ...]:
-    """Return the host's score of each bucket, from its name alone; low is good."""
-    return _lg(struct.unpack(f"<{size}I", shake_128(name.encode()).digest(4 * size)))
-
-
-def _lg(numbers: Sequence[int]) -> tuple[int, ...]:
-    """Return about 2**23 * log2(number), up to a constant.
-
-    These are the bits of the nearest IEEE single, alike on all machines; libm's log() is not.
-    """
-    return struct.unpack(f"<{len(numbers)}I", struct.pack(f"<{len(numbers)}f", *numbers))
-
-
-class _Flow:
-    """Minimum-cost flow by successive cheapest paths, over hosts numbered from 0."""
-
-    def __init__(self, choices: list[dict[int, int]], quotas: list[int]) -> None:
-        self.choices = choices  # per bucket: host to score, best host first
-        self.owners = [next(iter(scores)) for scores in choices]
-        held = Counter(self.owners)
-        self.spare = [held[host] - quota for host, quota in enumerate(quotas)]
-        self.price = [0] * len(quotas)  # keeps the cost of every step at or above 0
-        # offers[i][j]: a heap of (what the total score gains, bucket) for shifting from i to j;
-        # an entry whose bucket i no longer owns is dropped when it surfaces.
-        self.offers: list[dict[int, list[tuple[int, int]]]] = [{} for _ in quotas]
-        for bucket in range(len(choices)):
-            self._offer(bucket)
-
-    def settle(self) -> bool:
-        """Shift buckets until every host has its quota; False if the choices don't allow it."""
-        while any(self.spare):
-            path = self._cheapest_path()
-            if not path:
-                return False
-            self.spare[path[0]] -= 1
-            self.spare[path[-1]] += 1
-            for host, to in pairwise(path):
-                bucket = self.offers[host][to][0][1]
-                self.owners[bucket] = to
-                self._offer(bucket)
-        return True
-
-    def _offer(self, bucket: int) -> None:
-        scores = self.choices[bucket]
-        owner = self.owners[bucket]
-        for to, score in scores.items():
-            if to != owner:
-                heappush(self.offers[owner].setdefault(to, []), (score - scores[owner], bucket))
-
-    def _cheapest_path(self) -> list[int]:
-        """Return hosts from one with too many to one with too few (Dijkstra), or nothing."""
-        best = {host: 0 for host, spare in enumerate(self.spare) if spare > 0}
-        queue = [(0, host) for host in best]
-        came_from: dict[int, int] = {}
-        done: dict[int, int] = {}
-        while queue:
-            cost, host = heappop(queue)
-            if host in done:
-                continue
-            done[host] = cost
-            if self.spare[host] < 0:
-                self.price = [p + done.get(other, cost) for other, p in enumerate(self.price)]
-                path = [host]
-                while path[-1] in came_from:
-                    path.append(came_from[path[-1]])
-                return path[::-1]
-            for to, heap in self.offers[host].items():
-                while heap and self.owners[heap[0][1]] != host:
-                    heappop(heap)
-                if heap and to not in done:
-                    total = cost + self.price[host] + heap[0][0] - self.price[to]
-                    if to not in best or total < best[to]:
-                        best[to] = total
-                        came_from[to] = host
-                        heappush(queue, (total, to))
-        return []
+    """Return which buckets a host rather has, from its name alone; low is good."""
+    return struct.unpack(f"<{size}I", shake_128(name.encode()).digest(4 * size))

@@ -17,7 +17,7 @@ from vipnft.errors import KernelError, VipnftError
 from vipnft.expr import Commands
 from vipnft.kernel import clock, nft, sysctl
 from vipnft.kernel.links import Link, Links
-from vipnft.model import Applied, Mode
+from vipnft.model import Applied, Mode, Worn
 from vipnft.moving import Phase, phases
 
 Undo = Callable[[], object]
@@ -33,11 +33,12 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def whole(applied: Applied, mac: str, *, granted: bool) -> Commands:
-    """Return the transaction that loads all of what is applied, as it is by now."""
+def whole(applied: Applied, macs: Mapping[str, str], *, granted: bool) -> Commands:
+    """Return the transaction that loads all of what is applied, as it is by now; `macs` are the
+    interfaces' own."""
     a = applied
     now = current(applied)
-    return ruleset.whole(a.cluster, a.me, a.mode, mac, now, granted=granted, leased=a.leased)
+    return ruleset.whole(a.cluster, a.host, a.mode, macs, now, granted=granted, leased=a.leased)
 
 
 def current(applied: Applied) -> tuple[Phase, ...]:
@@ -54,8 +55,10 @@ def cells(size: int) -> list[elements.Cell]:
 class Change:
     """A change from `before` (None: nothing is applied) to `now`."""
 
-    def __init__(self, links: Links, link: Link, before: Applied | None, now: Applied) -> None:
-        self._links, self._link, self._before, self._now = links, link, before, now
+    def __init__(
+        self, links: Links, found: Mapping[str, Link], before: Applied | None, now: Applied
+    ) -> None:
+        self._links, self._found, self._before, self._now = links, found, before, now
         self._undo: list[Undo] = []
         self._notes: list[str] = []
         self._swapped, self._moved = False, 0
@@ -72,7 +75,8 @@ class Change:
                 self._rules(granted=ready)
             else:
                 self._elements()
-            self._listen(found)
+            for interface in self._now.worn:
+                self._listen(interface, found)
             self._come(found)
             if not self._now.leased:
                 nft.apply(ruleset.grant())
@@ -101,7 +105,10 @@ class Change:
             now = replace(
                 now,
                 addresses=tuple(dict.fromkeys((*before.addresses, *now.addresses))),
-                filters=tuple(dict.fromkeys((*before.filters, *now.filters))),
+                worn={
+                    interface: _both(before.worn.get(interface), worn)
+                    for interface, worn in now.worn.items()
+                },
             )
         memory.save(now)
 
@@ -112,17 +119,17 @@ class Change:
             memory.forget()
 
     def _settings(self, found: Facts) -> None:
-        for key, values in wanted_sysctls(self._link.name, self._now.mode).items():
+        for key, values in wanted_sysctls(self._found, self._now.mode).items():
             value = found.sysctls[key]
             if value is not None and value not in values:
                 self._do(partial(sysctl.write, key, values[0]), partial(sysctl.write, key, value))
 
     def _rules(self, *, granted: bool) -> None:
-        mac, before = self._link.mac, self._before
-        self._swapped = before is not None
-        old = whole(before, mac, granted=True) if before else ruleset.nothing()
+        macs = {interface: link.mac for interface, link in self._found.items()}
+        self._swapped = self._before is not None
+        old = whole(self._before, macs, granted=True) if self._before else ruleset.nothing()
         self._do(
-            partial(nft.apply, whole(self._now, mac, granted=granted)), partial(nft.apply, old)
+            partial(nft.apply, whole(self._now, macs, granted=granted)), partial(nft.apply, old)
         )
 
     def _elements(self) -> None:
@@ -136,26 +143,29 @@ class Change:
         )
         self._do(partial(nft.apply, commands), partial(_settle, self._before or self._now))
 
-    def _listen(self, found: Facts) -> None:
-        link, listen = self._link, self._now.cluster.listen_mac
+    def _listen(self, interface: str, found: Facts) -> None:
+        link, links = self._found[interface], self._links
+        now = found.links[interface]
+        before = self._before.worn.get(interface) if self._before else None
+        nic = next(nic for nic in self._now.nics if nic.interface == interface)
+        listen, group = nic.listen_mac(self._now.mode), str(nic.group)
         if self._now.mode is Mode.HUB:
-            if found.mac != listen:
+            if now.mac != listen:
                 self._do(
-                    lambda: self._notes.extend(self._links.set_mac(link, listen)),
-                    lambda: self._links.set_mac(link, link.mac),
+                    lambda: self._notes.extend(links.set_mac(link, listen)),
+                    lambda: links.set_mac(link, link.mac),
                 )
-            return
-        if not found.listens:
-            self._do(
-                partial(self._links.listen, link, listen),
-                partial(self._links.unlisten, link, listen),
-            )
-        for gone in self._before.filters if self._before else ():
+        elif self._now.mode is Mode.IGMP:
+            if group not in now.groups:
+                self._do(partial(links.join, link, group), partial(links.leave, link, group))
+        elif listen not in now.filters:
+            self._do(partial(links.listen, link, listen), partial(links.unlisten, link, listen))
+        for gone in before.filters if before else ():
             if gone != listen:
-                self._do(
-                    partial(self._links.unlisten, link, gone),
-                    partial(self._links.listen, link, gone),
-                )
+                self._do(partial(links.unlisten, link, gone), partial(links.listen, link, gone))
+        for gone in before.groups if before else ():
+            if gone != group:
+                self._do(partial(links.leave, link, gone), partial(links.join, link, gone))
 
     def _leave(self) -> None:
         for gone in self._before.addresses if self._before else ():
@@ -172,6 +182,17 @@ class Change:
                     partial(self._links.add_address, str(vip)),
                     partial(self._links.remove_address, str(vip)),
                 )
+
+
+def _both(before: Worn | None, now: Worn) -> Worn:
+    """Return an interface's record with all that was put on it before and is now."""
+    if before is None or before.index != now.index:
+        return now
+    return replace(
+        now,
+        filters=tuple(dict.fromkeys((*before.filters, *now.filters))),
+        groups=tuple(dict.fromkeys((*before.groups, *now.groups))),
+    )
 
 
 def _settle(applied: Applied) -> None:

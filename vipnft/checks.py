@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from vipnft.errors import UsageError
-from vipnft.model import Check
+from vipnft.model import Address, Check
 
 if TYPE_CHECKING:
     import dns.message
@@ -38,7 +38,7 @@ _LONGEST = 300
 class Checks:
     """All checks of one host. Use it once: start, ask `failing` at will, stop."""
 
-    def __init__(self, checks: Sequence[Check], vips: Sequence[IPv4Address]) -> None:
+    def __init__(self, checks: Sequence[Check], vips: Sequence[Address]) -> None:
         """Look at the checks and run none yet; UsageError if one can't be run here at all."""
         for check in checks:
             if check.kind == "dns":
@@ -70,7 +70,7 @@ class Checks:
 
 def probe(check: Check, vips: Sequence[str]) -> str:
     """Return why a check fails now, on the first VIP on which it does; "" if it does not."""
-    return _Watch(check, tuple(map(IPv4Address, vips)), _Stop()).round() or ""
+    return _Watch(check, tuple(map(ip_address, vips)), _Stop()).round() or ""
 
 
 class _Stop:
@@ -112,7 +112,7 @@ class _Health:
 class _Watch:
     """One check, run for ever; `why` is "" while it is healthy."""
 
-    def __init__(self, check: Check, vips: tuple[IPv4Address, ...], stop: _Stop) -> None:
+    def __init__(self, check: Check, vips: tuple[Address, ...], stop: _Stop) -> None:
         self.why = ""
         self._check, self._stop = check, stop
         self._vips = vips[:1] if check.kind == "exec" else vips
@@ -140,7 +140,7 @@ class _Watch:
                 return _line(f"{_title(self._check, vip)}: {why}")
         return ""
 
-    def _ask(self, vip: IPv4Address) -> str:
+    def _ask(self, vip: Address) -> str:
         try:
             return self._probe(self._check, vip)
         except TimeoutError:
@@ -151,11 +151,11 @@ class _Watch:
             return f"{type(error).__name__} {error}"
 
 
-def _title(check: Check, vip: IPv4Address) -> str:
+def _title(check: Check, vip: Address) -> str:
     if check.kind == "exec":
         return f"exec {shlex.join(check.command)[:_LONGEST]}"
     what = {"http": check.path, "dns": f" {check.name} {check.type}"}.get(check.kind, "")
-    return f"{check.kind} {vip}:{check.port}{what}"
+    return f"{check.kind} {f'[{vip}]' if vip.version == 6 else vip}:{check.port}{what}"
 
 
 def _line(text: str) -> str:
@@ -164,11 +164,15 @@ def _line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in line)[: 2 * _LONGEST]
 
 
+def _family(vip: Address) -> int:
+    return socket.AF_INET if vip.version == 4 else socket.AF_INET6
+
+
 class _Timed(socket.socket):
     """A TCP connection whose every wait ends at one moment: TimeoutError."""
 
-    def __init__(self, vip: IPv4Address, port: int, timeout: float) -> None:
-        super().__init__(socket.AF_INET, socket.SOCK_STREAM)
+    def __init__(self, vip: Address, port: int, timeout: float) -> None:
+        super().__init__(_family(vip), socket.SOCK_STREAM)
         self._deadline = time.monotonic() + timeout
         try:
             self.settimeout(timeout)
@@ -190,12 +194,12 @@ class _Timed(socket.socket):
         self.settimeout(left)
 
 
-def _tcp(check: Check, vip: IPv4Address) -> str:
+def _tcp(check: Check, vip: Address) -> str:
     _Timed(vip, check.port, check.timeout).close()
     return ""
 
 
-def _http(check: Check, vip: IPv4Address) -> str:
+def _http(check: Check, vip: Address) -> str:
     with _Timed(vip, check.port, check.timeout) as sock:
         connection = HTTPConnection(str(vip), check.port)
         connection.sock = sock
@@ -229,13 +233,13 @@ def _question(check: Check) -> "dns.message.QueryMessage":
         raise UsageError(what, fix=fix) from None
 
 
-def _dns(check: Check, vip: IPv4Address) -> str:
+def _dns(check: Check, vip: Address) -> str:
     import dns.exception  # noqa: PLC0415 - optional, and `_question` has found it
     import dns.flags  # noqa: PLC0415
     import dns.query  # noqa: PLC0415
     import dns.rcode  # noqa: PLC0415
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with socket.socket(_family(vip), socket.SOCK_DGRAM) as sock:
         sock.connect((str(vip), check.port))  # connected: hears when the port is closed
         sock.setblocking(False)
         try:
@@ -257,7 +261,7 @@ def _dns(check: Check, vip: IPv4Address) -> str:
     return ""
 
 
-_PROBES: dict[str, Callable[[Check, IPv4Address], str]] = {
+_PROBES: dict[str, Callable[[Check, Address], str]] = {
     "tcp": _tcp,
     "http": _http,
     "dns": _dns,
@@ -271,7 +275,7 @@ class _Command:
         self._stop = stop
         self._immortal: int | None = None  # hangs in the kernel, where a kill does not reach it
 
-    def __call__(self, check: Check, vip: IPv4Address) -> str:
+    def __call__(self, check: Check, vip: Address) -> str:
         if self._immortal is not None:
             if os.waitpid(self._immortal, os.WNOHANG) == (0, 0):
                 return "killed earlier, and has not ended yet"
@@ -296,7 +300,7 @@ class _Command:
         return f"exit code {code}" if code else ""
 
 
-def _spawn(command: Sequence[str], vip: IPv4Address) -> int:
+def _spawn(command: Sequence[str], vip: Address) -> int:
     """Start a command in a session of its own, and return its number.
 
     Not by subprocess, which would pass on the signal mask: an agent blocks SIGTERM.

@@ -5,7 +5,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from vipnft.errors import VipnftError
 from vipnft.expr import Commands, Table
 from vipnft.kernel import libc, nft, scratch, sysctl
 from vipnft.kernel.links import Link, Links
-from vipnft.model import Cluster, Host, Mode
+from vipnft.model import Cluster, Mode, Nic
 from vipnft.moving import owners_of, phases
 from vipnft.tables import INET, NETDEV, TABLES
 
@@ -34,14 +34,14 @@ class Finding:
 
 def machine(cluster: Cluster, name: str) -> list[Finding]:
     """Return what speaks for and against this machine as host `name`, in reading order."""
-    host = cluster.host(name)
+    nics = cluster.nics(name)
     with Links() as links:
         return [
             *_versions(),
-            *_ruleset(cluster, host),
-            *_interface(links, cluster, host),
+            *_ruleset(cluster, name, nics),
+            *(finding for nic in nics for finding in _interface(links, nic)),
             *_addresses(links, cluster),
-            *_settings(host),
+            *(finding for nic in nics for finding in _settings(nic)),
             *_conntrack(),
             *_other_tables(),
         ]
@@ -68,20 +68,21 @@ def _number(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in numbers[0].split(".")) if numbers else ()
 
 
-def _ruleset(cluster: Cluster, host: Host) -> Iterator[Finding]:
+def _ruleset(cluster: Cluster, name: str, nics: Sequence[Nic]) -> Iterator[Finding]:
     """Load each feature by itself where it harms nobody, then the real thing."""
+    interfaces = [nic.interface for nic in nics]
     for what, table, commands in _features():
         try:
-            scratch.listing([*table.fresh(), *commands], (table,), host.interface)
+            scratch.listing([*table.fresh(), *commands], (table,), interfaces[:1])
             yield Finding("ok", what)
         except VipnftError as error:
             yield Finding("FAIL", f"{what}: {error}", error.fix or "load the kernel's nft modules")
-    share = phases(owners_of(cluster), {}, host.name, 0)
-    mac = libc.mac_of(host.interface) or ruleset.STAND_IN_MAC
+    share = phases(owners_of(cluster), {}, name, 0)
+    macs = {one: libc.mac_of(one) or ruleset.STAND_IN_MAC for one in interfaces}
     for mode in Mode:
-        commands = ruleset.whole(cluster, host, mode, mac, share, granted=True)
+        commands = ruleset.whole(cluster, name, mode, macs, share, granted=True)
         try:
-            scratch.listing(commands, TABLES, host.interface)
+            scratch.listing(commands, TABLES, interfaces)
             yield Finding("ok", f"the kernel takes the ruleset for --{mode}")
         except VipnftError as error:
             yield Finding("FAIL", f"the ruleset for --{mode}: {error}", error.fix)
@@ -96,13 +97,13 @@ def _features() -> Iterator[tuple[str, Table, Commands]]:
     yield "conntrack", INET, chain
 
 
-def _interface(links: Links, cluster: Cluster, host: Host) -> Iterator[Finding]:
-    link = links.find(host.interface)
+def _interface(links: Links, nic: Nic) -> Iterator[Finding]:
+    link = links.find(nic.interface)
     if link is None:
         there = ", ".join(links.names())
         yield Finding(
             "FAIL",
-            f"interface {host.interface} is not on this machine (it has {there})",
+            f"interface {nic.interface} is not on this machine (it has {there})",
             "set the host's interface in the cluster file",
         )
         return
@@ -121,20 +122,21 @@ def _interface(links: Links, cluster: Cluster, host: Host) -> Iterator[Finding]:
     else:
         yield Finding("ok", f"{link.name} is up, {link.mac}")
     for other in links.others(link):
-        if other.mac == cluster.listen_mac:
+        if other.mac == nic.unicast_mac:
             yield Finding(
                 "FAIL",
                 f"{other.name} has the listen MAC, which no switch may learn",
                 f"give {other.name} another MAC",
             )
-    yield _filter(links, link)
+    yield _filter(links, link, nic)
 
 
-def _filter(links: Links, link: Link) -> Finding:
-    """Tell what the driver does with a second unicast MAC; only known once it has one."""
+def _filter(links: Links, link: Link, nic: Nic) -> Finding:
+    """Tell what the driver does with a second MAC; only known once it has one."""
     driver = _driver(link.name)
     applied = memory.load() if os.geteuid() == 0 else None
-    if applied is None or not links.listens(link, applied.cluster.listen_mac):
+    listen = nic.listen_mac(applied.mode) if applied else ""
+    if listen not in links.filters(link):
         return Finding(
             "ok",
             f"{link.name}'s driver is {driver}; whether it filters a second unicast MAC shows"
@@ -142,7 +144,7 @@ def _filter(links: Links, link: Link) -> Finding:
         )
     if link.promiscuity:
         return Finding("ok", f"{link.name} ({driver}) is promiscuous: it works, and costs some CPU")
-    return Finding("ok", f"{link.name} ({driver}) filters the listen MAC in its unicast filter")
+    return Finding("ok", f"{link.name} ({driver}) has the listen MAC in its filter")
 
 
 def _driver(interface: str) -> str:
@@ -153,11 +155,12 @@ def _driver(interface: str) -> str:
 
 
 def _addresses(links: Links, cluster: Cluster) -> Iterator[Finding]:
+    holders = links.holders(*cluster.vips)
     for vip in cluster.vips:
         what = links.taken(vip)
         if what:
             yield Finding("FAIL", f"{vip} is {what}", "take another address for the service")
-        others = [name for name in links.holders(vip) if name != "lo"]
+        others = [name for name in holders[str(vip)] if name != "lo"]
         if others:
             yield Finding(
                 "FAIL",
@@ -166,22 +169,22 @@ def _addresses(links: Links, cluster: Cluster) -> Iterator[Finding]:
             )
 
 
-def _settings(host: Host) -> Iterator[Finding]:
-    values = [sysctl.read(f"net/ipv4/conf/{name}/rp_filter") for name in ("all", host.interface)]
+def _settings(nic: Nic) -> Iterator[Finding]:
+    values = [sysctl.read(f"net/ipv4/conf/{name}/rp_filter") for name in ("all", nic.interface)]
     strict = max(int(value or 0) for value in values)
     if strict == 1:
         yield Finding(
             "warn",
-            f"rp_filter is strict on {host.interface}: clients whose route back leaves by"
+            f"rp_filter is strict on {nic.interface}: clients whose route back leaves by"
             " another interface are dropped",
-            f"sysctl net.ipv4.conf.{host.interface}.rp_filter=2, unless all routes leave by it",
+            f"sysctl net.ipv4.conf.{nic.interface}.rp_filter=2, unless all routes leave by it",
         )
     else:
-        yield Finding("ok", f"rp_filter is {'loose' if strict else 'off'} on {host.interface}")
-    if sysctl.read(f"net/ipv4/conf/{host.interface}/forwarding") == "1":
+        yield Finding("ok", f"rp_filter is {'loose' if strict else 'off'} on {nic.interface}")
+    if sysctl.read(f"net/ipv4/conf/{nic.interface}/forwarding") == "1":
         yield Finding(
             "warn",
-            f"{host.interface} forwards: in hub mode it must not, and apply --hub turns it off",
+            f"{nic.interface} forwards: in hub mode it must not, and apply --hub turns it off",
             "use --switch on hosts that forward",
         )
 

@@ -6,41 +6,50 @@
 """What was applied against what was found, as lines for a person."""
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vipnft.buckets import ranges
 from vipnft.elements import CONTAINERS, Cell
-from vipnft.model import Applied, Mode
+from vipnft.model import Applied, Mode, Nic
 from vipnft.moving import Phase, State
 
 _LINES = 6  # of one nft table's difference; enough to see what happened
 _WIDTH = 110
 _NEAR = 2.0  # seconds before a timer's end in which its phase may be the one or the next
 _CONTAINERS = frozenset(name for _, name in CONTAINERS)
-_LEASE = frozenset({"armed", "granted"})
+_LEASE = frozenset({"armed0", "armed1", "granted0", "granted1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFacts:
+    """An interface as it is now: `filters` has the MACs in its filter besides its own, `groups`
+    the multicast addresses by which it joined a group."""
+
+    index: int
+    mac: str
+    usable: bool
+    enslaved: bool
+    filters: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the kernel holds now.
 
-    `index` and `mac` are None without the interface; `holders` has the interfaces that carry
-    each VIP; `tables` the text of each nft table that is there, by family.
+    `links` has each interface that is there, by name; `holders` the interfaces that carry each
+    VIP; `tables` the text of each nft table that is there, by family.
     """
 
-    index: int | None
-    mac: str | None
-    usable: bool
-    enslaved: bool
-    listens: bool
+    links: Mapping[str, LinkFacts]
     holders: Mapping[str, tuple[str, ...]]
     sysctls: Mapping[str, str | None]
     tables: Mapping[str, str]
     cells: Sequence[Cell] = ()
 
 
-def wanted_sysctls(interface: str, mode: Mode) -> dict[str, tuple[str, ...]]:
+def wanted_sysctls(interfaces: Iterable[str], mode: Mode) -> dict[str, tuple[str, ...]]:
     """Return the settings a mode needs, each with the values that will do, best first.
 
     arp_ignore: the stack never answers ARP for a VIP; the VIPs stand on the loopback, so any
@@ -49,15 +58,15 @@ def wanted_sysctls(interface: str, mode: Mode) -> dict[str, tuple[str, ...]]:
     per interface; net.ipv4.ip_forward would reset other settings), nor redirected; and no
     link-local address is made of a MAC that all hosts share.
     """
-    conf = f"net/ipv4/conf/{interface}"
-    wanted = {
-        f"{conf}/arp_ignore": ("1", "2", "3", "8"),
-        f"{conf}/arp_announce": ("2",),
-    }
-    if mode is Mode.HUB:
-        wanted[f"{conf}/forwarding"] = ("0",)
-        wanted[f"{conf}/send_redirects"] = ("0",)
-        wanted[f"net/ipv6/conf/{interface}/addr_gen_mode"] = ("1",)
+    wanted: dict[str, tuple[str, ...]] = {}
+    for interface in interfaces:
+        conf = f"net/ipv4/conf/{interface}"
+        wanted[f"{conf}/arp_ignore"] = ("1", "2", "3", "8")
+        wanted[f"{conf}/arp_announce"] = ("2",)
+        if mode is Mode.HUB:
+            wanted[f"{conf}/forwarding"] = ("0",)
+            wanted[f"{conf}/send_redirects"] = ("0",)
+            wanted[f"net/ipv6/conf/{interface}/addr_gen_mode"] = ("1",)
     return wanted
 
 
@@ -134,31 +143,46 @@ def _skeleton(listing: str, moving: Collection[str]) -> str:
 
 
 def _links(applied: Applied, found: Facts) -> Iterator[str]:
-    interface, listen = applied.me.interface, applied.cluster.listen_mac
-    if found.mac is None:
-        yield f"interface {interface} is gone"
-        return
-    if found.index != applied.index:
-        yield f"interface {interface} was made anew since"
-    if not found.usable:
-        yield f"interface {interface} is down or has no carrier"
-    if found.enslaved:
-        yield f"interface {interface} is a port of a bridge or bond, which takes its frames"
-    if applied.mode is Mode.HUB and found.mac != listen:
-        yield f"{interface}'s MAC is {found.mac}, not the listen MAC {listen}"
-    if applied.mode is Mode.SWITCH and found.mac == listen:
-        yield f"{interface} itself has the listen MAC {listen}: the switch may learn it"
-    if applied.mode is Mode.SWITCH and not found.listens:
-        yield f"{interface}'s unicast filter does not have the listen MAC {listen}"
+    for nic in applied.nics:
+        link = found.links.get(nic.interface)
+        if link is None:
+            yield f"interface {nic.interface} is gone"
+        else:
+            yield from _link(applied, nic, link)
     for vip, holders in found.holders.items():
         if "lo" not in holders:
             yield f"address {vip} is gone from lo"
         for other in sorted(set(holders) - {"lo"}):
             yield f"address {vip} is on {other}, where the stack itself may answer for it"
-    for key, values in wanted_sysctls(interface, applied.mode).items():
+    interfaces = [nic.interface for nic in applied.nics if nic.interface in found.links]
+    for key, values in wanted_sysctls(interfaces, applied.mode).items():
         value = found.sysctls.get(key)
         if value is not None and value not in values:
             yield f"sysctl {key} is {value}, not {values[0]}"
+
+
+def _link(applied: Applied, nic: Nic, link: LinkFacts) -> Iterator[str]:
+    interface, listen = nic.interface, nic.listen_mac(applied.mode)
+    worn = applied.worn.get(interface)
+    if worn is None or link.index != worn.index:
+        yield f"interface {interface} was made anew since"
+    if not link.usable:
+        yield f"interface {interface} is down or has no carrier"
+    if link.enslaved:
+        yield f"interface {interface} is a port of a bridge or bond, which takes its frames"
+    match applied.mode:
+        case Mode.HUB:
+            if link.mac != listen:
+                yield f"{interface}'s MAC is {link.mac}, not the listen MAC {listen}"
+        case Mode.IGMP:
+            if str(nic.group) not in link.groups:
+                yield f"{interface} has left the group {nic.group}"
+        case Mode.SWITCH | Mode.MULTICAST:
+            if link.mac == listen:
+                yield f"{interface} itself has the listen MAC {listen}: the switch may learn it"
+            if listen not in link.filters:
+                kind = "unicast" if applied.mode is Mode.SWITCH else "multicast"
+                yield f"{interface}'s {kind} filter does not have the listen MAC {listen}"
 
 
 def _difference(expected: str, found: str) -> list[str]:

@@ -13,32 +13,40 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vipnft.expr import DROP, Commands, Expr, Stmt, counted, expiring, jump
+from vipnft.expr import DROP, Commands, Expr, Stmt, expiring, jump
 from vipnft.moving import FOREIGN, OWNED, Phase, State
 from vipnft.tables import INET, NETDEV
 
-CONTAINERS = ((NETDEV, "buckets"), (NETDEV, "leaving"), (INET, "moving"), (INET, "joined"))
-"""Two verdict maps and, behind each, the set whose timeouts end what they began."""
+CONTAINERS = (
+    (NETDEV, "buckets"),
+    (NETDEV, "leaving"),
+    (INET, "moving"),
+    (INET, "joined"),
+    (INET, "mine"),
+)
+"""Two verdict maps and, behind each, the set whose timeouts end what they began; and the set of
+buckets of which anything is taken at all."""
 
 _SLACK = 1.5  # seconds by which a timer may differ before it is set anew: timeouts are whole
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What the four containers hold of one bucket: verdicts' chains, and seconds left."""
+    """What the containers hold of one bucket: verdicts' chains, seconds left, and `mine`."""
 
     bucket: str | None = None  # take, leave or drop
     leaving: float | None = None
     moving: str | None = None  # draining or joining
     joined: float | None = None
+    mine: bool = False
 
     @property
     def phase(self) -> Phase | None:
         """What a packet of this bucket meets; None if no phase looks like this."""
+        if self.mine != (self.bucket in {"take", "leave"}):
+            return None
         match (self.bucket, self.moving):
-            case ("drop", _):
-                return FOREIGN
-            case ("leave", _) if self.leaving is None:
+            case ("drop" | "leave", _) if self.leaving is None or self.bucket == "drop":
                 return FOREIGN
             case ("leave", "draining"):
                 return Phase(State.DRAINING, self.leaving or 0.0)
@@ -53,13 +61,13 @@ def cell(phase: Phase) -> Cell:
     """Return what the containers hold of a bucket in a phase."""
     match phase.state:
         case State.OWNED:
-            return Cell("take")
+            return Cell("take", mine=True)
         case State.FOREIGN:
             return Cell("drop")
         case State.DRAINING:
-            return Cell("leave", leaving=phase.left, moving="draining")
+            return Cell("leave", leaving=phase.left, moving="draining", mine=True)
         case State.JOINING:
-            return Cell("take", moving="joining", joined=phase.left)
+            return Cell("take", moving="joining", joined=phase.left, mine=True)
 
 
 def fill(phases: Sequence[Phase]) -> Commands:
@@ -81,11 +89,13 @@ def change(have: Sequence[Cell], want: Sequence[Phase]) -> Commands:
         *_timer("leaving", ((b, old.leaving, new.leaving) for b, old, new in pairs)),
         *_map("moving", ((b, old.moving, new.moving) for b, old, new in pairs)),
         *_timer("joined", ((b, old.joined, new.joined) for b, old, new in pairs)),
+        *INET.delete("mine", [b for b, old, new in pairs if old.mine and not new.mine]),
+        *INET.add("mine", [b for b, old, new in pairs if new.mine and not old.mine]),
     ]
 
 
 def read(items: Mapping[str, Iterable[Any]], size: int) -> list[Cell]:
-    """Return each bucket's cell from the elements of the four containers as libnftables has
+    """Return each bucket's cell from the elements of the containers as libnftables has
     them in JSON, by container."""
     chains = {
         name: {_key(element): _chain(verdict) for element, verdict in items[name]}
@@ -95,8 +105,10 @@ def read(items: Mapping[str, Iterable[Any]], size: int) -> list[Cell]:
         name: {_key(element): _left(element) for element in items[name]}
         for name in ("leaving", "joined")
     }
+    mine = {_key(element) for element in items["mine"]}
     return [
         Cell(
+            mine=b in mine,
             bucket=chains["buckets"].get(b),
             leaving=timers["leaving"].get(b),
             moving=chains["moving"].get(b),
@@ -107,10 +119,10 @@ def read(items: Mapping[str, Iterable[Any]], size: int) -> list[Cell]:
 
 
 def counters(items: Iterable[Any]) -> dict[int, tuple[int, int]]:
-    """Return (packets, bytes) by bucket, from the elements of `buckets`."""
+    """Return (packets, bytes) by bucket, from the elements of `load`."""
     return {
         _key(element): (element["elem"]["counter"]["packets"], element["elem"]["counter"]["bytes"])
-        for element, _ in items
+        for element in items
         if isinstance(element, dict) and "counter" in element["elem"]
     }
 
@@ -130,7 +142,7 @@ def _map(name: str, wanted: Iterable[tuple[int, str | None, str | None]]) -> Ite
     yield from table.delete(name, [b for b, old, _ in differing if old is not None])
     yield from table.add(
         name,
-        [[_element(name, b), _verdict(new)] for b, _, new in differing if new is not None],
+        [[b, _verdict(new)] for b, _, new in differing if new is not None],
     )
 
 
@@ -146,10 +158,6 @@ def _timer(name: str, wanted: Iterable[tuple[int, float | None, float | None]]) 
 def _until(bucket: int, seconds: float) -> object:
     """Return an element that ends in time; in none at all where an agent will end it."""
     return bucket if math.isinf(seconds) else expiring(bucket, math.ceil(seconds))
-
-
-def _element(name: str, bucket: int) -> object:
-    return counted(bucket) if name == "buckets" else bucket
 
 
 def _verdict(chain: str) -> Stmt:

@@ -16,6 +16,8 @@ Commands = list[Command]
 MARK: Expr = {"meta": {"key": "mark"}}
 IIF: Expr = {"meta": {"key": "iif"}}
 IIFNAME: Expr = {"meta": {"key": "iifname"}}
+OIFNAME: Expr = {"meta": {"key": "oifname"}}
+IIFTYPE: Expr = {"meta": {"key": "iiftype"}}
 PROTOCOL: Expr = {"meta": {"key": "protocol"}}
 L4PROTO: Expr = {"meta": {"key": "l4proto"}}
 PKTTYPE: Expr = {"meta": {"key": "pkttype"}}
@@ -23,6 +25,8 @@ CT_STATE: Expr = {"ct": {"key": "state"}}
 
 ACCEPT: Stmt = {"accept": None}
 DROP: Stmt = {"drop": None}
+NOTRACK: Stmt = {"notrack": None}
+RESET: Stmt = {"reject": {"type": "tcp reset"}}
 
 
 def payload(protocol: str, field: str) -> Expr:
@@ -43,6 +47,16 @@ def jhash(of: Expr, *, mod: int, seed: int) -> Expr:
 def both(left: Expr, right: object) -> Expr:
     """Return left & right."""
     return {"&": [left, right]}
+
+
+def concat(*parts: Expr) -> Expr:
+    """Return parts side by side, each at a multiple of 32 bits."""
+    return {"concat": list(parts)}
+
+
+def exists(header: Expr) -> Stmt:
+    """Return the statement that ends the rule unless the packet has this header."""
+    return match(header, True)
 
 
 def one_of(values: Iterable[object]) -> object:
@@ -79,6 +93,16 @@ def vmap(key: Expr, name: str) -> Stmt:
 def fwd(device: Expr) -> Stmt:
     """Return the statement that sends the frame out of a device (netdev family)."""
     return {"fwd": {"dev": device}}
+
+
+def reject(why: str) -> Stmt:
+    """Return the statement that refuses a packet with an ICMP error, of either IP version."""
+    return {"reject": {"type": "icmpx", "expr": why}}
+
+
+def span(first: int, last: int) -> object:
+    """Return a range for a set, or the value itself where it is one."""
+    return first if first == last else {"range": [first, last]}
 
 
 def counted(value: object) -> Expr:
@@ -120,18 +144,30 @@ class Table:
         """Make the nft table anew, empty, within the same transaction."""
         return [*self.remove(), {"add": self._self}]
 
-    def set(self, name: str, *, timeout: bool = False) -> Command:
-        """Add a set of marks."""
-        flags = {"flags": ["timeout"]} if timeout else {}
-        return {"add": {"set": {**self._at, "name": name, "type": "mark", **flags}}}
-
-    def verdicts(self, name: str, *, size: int | None = None, counter: bool = False) -> Command:
-        """Add a map from mark to verdict; with a size the kernel takes its fast hash."""
-        body: dict[str, Any] = {**self._at, "name": name, "type": "mark", "map": "verdict"}
+    def set(
+        self,
+        name: str,
+        *,
+        of: str = "mark",
+        timeout: bool = False,
+        size: int | None = None,
+        counter: bool = False,
+    ) -> Command:
+        """Add a set of marks or of another type; with a size the kernel takes its fast hash."""
+        body: dict[str, Any] = {**self._at, "name": name, "type": of}
+        if timeout:
+            body["flags"] = ["timeout"]
         if size is not None:
             body["size"] = size
         if counter:
             body["stmt"] = [{"counter": None}]
+        return {"add": {"set": body}}
+
+    def verdicts(self, name: str, *, size: int | None = None) -> Command:
+        """Add a map from mark to verdict; with a size the kernel takes its fast hash."""
+        body: dict[str, Any] = {**self._at, "name": name, "type": "mark", "map": "verdict"}
+        if size is not None:
+            body["size"] = size
         return {"add": {"map": body}}
 
     def chain(self, name: str, *rules: Sequence[Stmt], **hook: object) -> Commands:

@@ -1,14 +1,15 @@
 # Can this machine be that host now, and how is it before anything is touched?
 # Rule 1: nothing is changed here; a refusal says what to do.
-"""The interface a host is to serve on, and the record of how it was."""
+"""The interfaces a host is to serve on, and the record of how they were."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from vipnft.drift import wanted_sysctls
 from vipnft.errors import UsageError
 from vipnft.kernel import libc, sysctl
 from vipnft.kernel.links import Link, Links
-from vipnft.model import Applied, Cluster, Mode
+from vipnft.model import Applied, Cluster, Mode, Nic, Worn
 
 
 def privileged() -> None:
@@ -17,15 +18,52 @@ def privileged() -> None:
         raise UsageError("changing the network needs root (CAP_NET_ADMIN)", fix="run it with sudo")
 
 
-def fit(links: Links, cluster: Cluster, name: str, mode: Mode, before: Applied | None) -> Link:
-    """Return the host's interface; UsageError if this machine can't be that host now."""
-    interface = cluster.host(name).interface
+def fit(
+    links: Links, cluster: Cluster, name: str, mode: Mode, before: Applied | None
+) -> dict[str, Link]:
+    """Return the host's interfaces by name; UsageError if this machine can't be that host now."""
+    if before and before.mode is not mode:
+        raise UsageError(
+            f"this host runs in {before.mode} mode, not in {mode} mode",
+            fix="run `vipnft down` first",
+        )
+    nics = cluster.nics(name)
+    found = {nic.interface: _fit(links, nic, mode, before) for nic in nics}
+    for gone in before.nics if before else ():
+        if gone.interface not in found:
+            raise UsageError(
+                f"this host runs on {gone.interface}, which the cluster file no longer names",
+                fix="run `vipnft down` first",
+            )
+    for host in cluster.hosts:
+        macs = {link.mac: link.name for link in found.values() if host.name != name}
+        for mac in set(macs) & set(host.send_macs.values()):
+            raise UsageError(
+                f"{macs[mac]}'s own MAC {mac} is the send_mac of {host.name}",
+                fix="give each host a send_mac that no interface has",
+            )
+    holders = links.holders(*cluster.vips)
+    for vip in cluster.vips:
+        what = links.taken(vip)
+        if what:
+            raise UsageError(f"{vip} is {what}", fix="take another address for the service")
+        other = [holder for holder in holders[str(vip)] if holder != "lo"]
+        if other:
+            raise UsageError(
+                f"{vip} is an address of this host's {other[0]} already",
+                fix="ip addr del it there, or take another VIP: `apply` itself puts the VIP on lo",
+            )
+    return found
+
+
+def _fit(links: Links, nic: Nic, mode: Mode, before: Applied | None) -> Link:
+    interface, listen = nic.interface, nic.listen_mac(mode)
     link = links.find(interface)
     if link is None:
         there = ", ".join(links.names())
         raise UsageError(
             f"interface {interface} is not on this machine (it has {there})",
-            fix=f"set interface in the cluster file's [[host]] {name}",
+            fix="set interface in the cluster file's [[host]]",
         )
     if link.name != interface:
         raise UsageError(
@@ -44,76 +82,66 @@ def fit(links: Links, cluster: Cluster, name: str, mode: Mode, before: Applied |
         raise UsageError(f"{interface} is down", fix=f"ip link set {interface} up")
     if not link.carrier:
         raise UsageError(f"{interface} has no carrier", fix="plug it in, or wait for its link")
-    if before and (before.mode, before.me.interface) != (mode, interface):
-        raise UsageError(
-            f"this host runs in {before.mode} mode on {before.me.interface},"
-            f" not in {mode} mode on {interface}",
-            fix="run `vipnft down` first",
-        )
-    if mode is Mode.SWITCH and link.mac == cluster.listen_mac:
+    if mode is Mode.SWITCH and link.mac == listen:
         raise UsageError(
             f"{interface}'s own MAC is the listen MAC {link.mac}, which no switch may learn",
             fix="give the interface its own MAC back, or set another cluster.listen_mac",
         )
-    if mode is Mode.HUB and before is None and link.mac == cluster.listen_mac:
+    if mode is Mode.HUB and link.mac == listen and not (before and interface in before.worn):
         raise UsageError(
             f"{interface} has the listen MAC {link.mac} already, and nothing tells its own",
             fix=f"give it its own back: ip link set {interface} address MAC",
         )
-    _macs(links, link, cluster, name)
-    for vip in cluster.vips:
-        what = links.taken(vip)
-        if what:
-            raise UsageError(f"{vip} is {what}", fix="take another address for the service")
-        other = [holder for holder in links.holders(vip) if holder != "lo"]
-        if other:
-            raise UsageError(
-                f"{vip} is an address of this host's {other[0]} already",
-                fix="ip addr del it there, or take another VIP: `apply` itself puts the VIP on lo",
-            )
-    return link
-
-
-def _macs(links: Links, link: Link, cluster: Cluster, name: str) -> None:
-    """Refuse MACs that another interface or host has: the switch would learn them there."""
     for other in links.others(link):
-        if other.mac == cluster.listen_mac:
+        if other.mac == listen:
             raise UsageError(
                 f"{other.name} has the listen MAC {other.mac}, which no switch may learn",
                 fix=f"give {other.name} another MAC, or set another cluster.listen_mac",
             )
-    for host in cluster.hosts:
-        if host.name != name and host.send_mac == link.mac:
-            raise UsageError(
-                f"{link.name}'s own MAC {link.mac} is the send_mac of {host.name}",
-                fix="give each host a send_mac that no interface has",
-            )
+    return link
 
 
 def record(
-    links: Links, link: Link, before: Applied | None, cluster: Cluster, *, name: str, mode: Mode
+    links: Links,
+    found: Mapping[str, Link],
+    before: Applied | None,
+    cluster: Cluster,
+    *,
+    name: str,
+    mode: Mode,
 ) -> Applied:
     """Return the record of what is about to be applied; what was first there stays known."""
-    missing = [str(vip) for vip in cluster.vips if not links.holders(vip)]
+    holders = links.holders(*cluster.vips)
     added = before.addresses if before else ()
-    fresh = Applied(
+    old = before.worn if before else {}
+    fresh = [i for i, link in found.items() if i not in old or old[i].index != link.index]
+    values = {key: sysctl.read(key) for key in wanted_sysctls(fresh, mode)}
+    known = before.sysctls if before else {}
+    return Applied(
         cluster=cluster,
         host=name,
         mode=mode,
         owners=(),
-        index=link.index,
-        mac=link.mac,
-        addresses=tuple(str(v) for v in cluster.vips if str(v) in added or str(v) in missing),
+        worn={
+            nic.interface: _worn(links, found[nic.interface], nic, mode, old.get(nic.interface))
+            for nic in cluster.nics(name)
+        },
+        sysctls={**known, **{key: value for key, value in values.items() if value is not None}},
+        addresses=tuple(
+            str(vip) for vip in cluster.vips if str(vip) in added or not holders[str(vip)]
+        ),
     )
-    listen = cluster.listen_mac
-    if before and before.index == link.index:
-        ours = mode is Mode.SWITCH and (listen in before.filters or not links.listens(link, listen))
+
+
+def _worn(links: Links, link: Link, nic: Nic, mode: Mode, before: Worn | None) -> Worn:
+    """Return an interface's record: what will be put on it is what is not there by itself."""
+    old = before if before and before.index == link.index else Worn(index=link.index, mac=link.mac)
+    listen, group = nic.listen_mac(mode), str(nic.group) if mode is Mode.IGMP else ""
+    filters: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    if mode in {Mode.SWITCH, Mode.MULTICAST}:
+        ours = listen in old.filters or listen not in links.filters(link)
         filters = (listen,) if ours else ()
-        return replace(fresh, mac=before.mac, sysctls=before.sysctls, filters=filters)
-    ours = mode is Mode.SWITCH and not links.listens(link, listen)
-    values = {key: sysctl.read(key) for key in wanted_sysctls(link.name, mode)}
-    return replace(
-        fresh,
-        sysctls={key: value for key, value in values.items() if value is not None},
-        filters=(listen,) if ours else (),
-    )
+    if mode is Mode.IGMP:
+        groups = (group,) if group in old.groups or group not in links.groups(link) else ()
+    return replace(old, filters=filters, groups=groups)

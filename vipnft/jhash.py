@@ -1,10 +1,8 @@
 # The kernel's Jenkins hash and nftables' use of it.
 # Rule 1: the answer is the kernel's, bit for bit; tests/netns ask a real kernel.
-# Rule 2: a bucket is a multiply-shift of the hash, not its remainder
+# Rule 2: `mod N` is a multiply-shift of the hash, not its remainder
 #         (nft_jhash_eval: reciprocal_scale, net/netfilter/nft_hash.c, Linux 6.18).
-"""The bucket of an address, exactly as `jhash ... mod N seed S` decides it in the kernel."""
-
-from ipaddress import IPv4Address
+"""The hash that `jhash ... seed S` computes in the kernel."""
 
 _MASK = 0xFFFFFFFF
 _INITVAL = 0xDEADBEEF  # JHASH_INITVAL, include/linux/jhash.h
@@ -58,6 +56,6 @@ def jhash(data: bytes, seed: int) -> int:
     return _final(a, b, c)
 
 
-def bucket(address: IPv4Address, seed: int, buckets: int) -> int:
-    """Return the bucket, 0..buckets-1, of a client's address under the hash seed."""
-    return jhash(address.packed, seed) * buckets >> 32
+def scaled(data: bytes, seed: int, mod: int) -> int:
+    """Return what `jhash DATA mod MOD seed SEED` is in nft, 0..mod-1."""
+    return jhash(data, seed) * mod >> 32

@@ -7,29 +7,31 @@
 """Commands of the kernel lease; each string is one transaction."""
 
 _SETS = "netdev vipnft"
+_ALWAYS = "{ ether }"  # the type of every interface that packets come in by
 
 
 def arm(slot: int, milliseconds: int) -> str:
     """Take a slot (0 or 1) out of `granted`, and arm it for a time from now."""
     return "\n".join(
         [
-            *_without("granted", slot),
-            *_without("armed", slot),
-            f"add element {_SETS} armed {{ {slot} timeout {milliseconds}ms }}",
+            *_emptied(f"granted{slot}"),
+            *_emptied(f"armed{slot}"),
+            f"add element {_SETS} armed{slot} {{ ether timeout {milliseconds}ms }}",
         ]
     )
 
 
 def grant(slot: int) -> str:
     """Let an armed slot count: the host answers until its timeout."""
-    return f"add element {_SETS} granted {{ {slot} }}"
+    return f"add element {_SETS} granted{slot} {_ALWAYS}"
 
 
 def flush() -> str:
     """Fall silent at once, whatever an earlier life left."""
-    return f"flush set {_SETS} granted\nflush set {_SETS} armed"
+    return "\n".join(
+        f"flush set {_SETS} {name}{slot}" for name in ("granted", "armed") for slot in (0, 1)
+    )
 
 
-def _without(name: str, slot: int) -> list[str]:
-    element = f"element {_SETS} {name} {{ {slot} }}"
-    return [f"add {element}", f"delete {element}"]
+def _emptied(name: str) -> list[str]:
+    return [f"{verb} element {_SETS} {name} {_ALWAYS}" for verb in ("add", "delete")]

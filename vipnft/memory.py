@@ -10,15 +10,18 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from vipnft import config
 from vipnft.errors import ConfigError, KernelError, UsageError
 from vipnft.kernel import libc
-from vipnft.model import Applied, Mode
+from vipnft.model import Applied, Mode, Worn
+from vipnft.render import render
 
 DIRECTORY = Path("/run/vipnft")
-_VERSION = 4
+_VERSION = 5
 _LIVES = 16  # of earlier agents that are remembered
 
 
@@ -100,9 +103,7 @@ def load() -> Applied | None:
             host=found["host"],
             mode=Mode(found["mode"]),
             owners=tuple(found["owners"]),
-            index=found["index"],
-            mac=found["mac"],
-            filters=tuple(found["filters"]),
+            worn={name: _worn(one) for name, one in found["worn"].items()},
             sysctls=found["sysctls"],
             addresses=tuple(found["addresses"]),
             drains={int(b): dict(hosts) for b, hosts in found["drains"].items()},
@@ -125,13 +126,11 @@ def save(record: Applied) -> None:
     text = json.dumps(
         {
             "version": _VERSION,
-            "cluster": config.render(record.cluster),
+            "cluster": render(record.cluster),
             "host": record.host,
             "mode": record.mode.value,
             "owners": record.owners,
-            "index": record.index,
-            "mac": record.mac,
-            "filters": record.filters,
+            "worn": {name: asdict(one) for name, one in record.worn.items()},
             "sysctls": record.sysctls,
             "addresses": record.addresses,
             "drains": record.drains,
@@ -151,6 +150,15 @@ def save(record: Applied) -> None:
         raise KernelError(
             f"{path} can't be written: {error.strerror}", fix=f"make room in {DIRECTORY}"
         ) from error
+
+
+def _worn(found: dict[str, Any]) -> Worn:
+    return Worn(
+        index=found["index"],
+        mac=found["mac"],
+        filters=tuple(found["filters"]),
+        groups=tuple(found["groups"]),
+    )
 
 
 def forget() -> None:

@@ -5,14 +5,16 @@ Rule 2: no host name, address or MAC is looked up here.
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from vipnft.errors import UsageError
 
 MAX_BUCKETS = 65536
 """More than this is a slow table for no finer split (256 buckets split 8 hosts exactly)."""
+
+Address = IPv4Address | IPv6Address
 
 Owners = tuple[str, ...]
 """The owner's name of each bucket, by bucket number."""
@@ -22,20 +24,93 @@ Drains = Mapping[int, Mapping[str, float]]
 
 
 class Mode(enum.StrEnum):
-    """How the listen MAC is worn: by the interface itself, or only listened for."""
+    """How the listen MAC is worn: by the interface itself, only listened for, or as a group's."""
 
     HUB = "hub"
     SWITCH = "switch"
+    MULTICAST = "multicast"
+    IGMP = "igmp"
+
+
+class Affinity(enum.StrEnum):
+    """What of a packet decides who answers: the client's address, its network, or its flow."""
+
+    CLIENT = "client"
+    SUBNET = "subnet"
+    FLOW = "flow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Ports that are served, as pairs of first and last; `protocol` is tcp, udp or sctp.
+
+    `prefix4` and `prefix6` are what a client's network is, for affinity to it; `track` False
+    keeps the service out of conntrack; `quic`: connections that move as TCP's do.
+    """
+
+    protocol: str
+    ports: tuple[tuple[int, int], ...]
+    affinity: Affinity = Affinity.CLIENT
+    prefix4: int = 24
+    prefix6: int = 64
+    track: bool = True
+    quic: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A segment that all hosts are on: its VIPs, its listen MAC (unicast), and what the interface
+    there is called, unless a host says otherwise."""
+
+    interface: str
+    vips: tuple[Address, ...]
+    listen_mac: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """One server. `send_mac` None: frames from the VIP leave with the interface's own MAC."""
+    """One server. `interfaces` and `send_macs`: its own, by the segment's interface; without a
+    send MAC frames from the VIP leave with the interface's own."""
 
     name: str
-    interface: str
     weight: int = 1
+    interfaces: Mapping[str, str] = field(default_factory=dict)
+    send_macs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nic:
+    """A host's interface on one segment, and what is served there."""
+
+    interface: str
+    vips: tuple[Address, ...]
+    unicast_mac: str
     send_mac: str | None = None
+
+    @property
+    def v4(self) -> tuple[IPv4Address, ...]:
+        """The IPv4 VIPs."""
+        return tuple(vip for vip in self.vips if isinstance(vip, IPv4Address))
+
+    @property
+    def v6(self) -> tuple[IPv6Address, ...]:
+        """The IPv6 VIPs."""
+        return tuple(vip for vip in self.vips if isinstance(vip, IPv6Address))
+
+    def listen_mac(self, mode: Mode) -> str:
+        """Return the MAC to which routers send VIP traffic in a mode."""
+        if mode is Mode.IGMP:  # the group's (RFC 1112, 6.4): 01:00:5e and its last 23 bits
+            tail = self.group.packed[1:]
+            return "01:00:5e:" + bytes([tail[0] & 0x7F, *tail[1:]]).hex(":")
+        if mode is Mode.MULTICAST:
+            return f"{int(self.unicast_mac[:2], 16) | 1:02x}{self.unicast_mac[2:]}"
+        return self.unicast_mac
+
+    @property
+    def group(self) -> IPv4Address:
+        """The multicast group that hosts join in IGMP mode: 239.255, the VIP's last two bytes,
+        as other systems of this kind have it."""
+        return IPv4Address(bytes([239, 255]) + self.vips[0].packed[-2:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +149,29 @@ class Cluster:
 
     name: str
     seed: int
-    vips: tuple[IPv4Address, ...]
-    listen_mac: str
+    segments: tuple[Segment, ...]
     hosts: tuple[Host, ...]
     buckets: int = 256
+    services: tuple[Service, ...] = ()
     agents: Agents = Agents()
+
+    @property
+    def vips(self) -> tuple[Address, ...]:
+        """Every service address."""
+        return tuple(vip for segment in self.segments for vip in segment.vips)
+
+    def nics(self, name: str) -> tuple[Nic, ...]:
+        """Return host `name`'s interfaces, one a segment."""
+        host = self.host(name)
+        return tuple(
+            Nic(
+                interface=host.interfaces.get(s.interface, s.interface),
+                vips=s.vips,
+                unicast_mac=s.listen_mac,
+                send_mac=host.send_macs.get(s.interface),
+            )
+            for s in self.segments
+        )
 
     def host(self, name: str) -> Host:
         """Return the host called `name`; UsageError names those there are."""
@@ -98,11 +191,21 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Worn:
+    """An interface as it was when first touched: its index and own MAC; and what was put on it:
+    MACs into its filter, a group that it joined."""
+
+    index: int
+    mac: str
+    filters: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
     """What `apply` did to this host, with all that `down` needs to give back what was before.
 
-    `index` and `mac` are the interface's own when it was first touched; `filters` the MACs that
-    were put into its unicast filter; `sysctls` the values that stood there; `addresses` the VIPs
+    `worn` has the interfaces by name; `sysctls` the values that stood there; `addresses` the VIPs
     that the host did not carry already; `drains` who drains what; `leased`: an agent keeps the
     lease, and silence is in order where there is none.
     """
@@ -111,23 +214,23 @@ class Applied:
     host: str
     mode: Mode
     owners: Owners
-    index: int
-    mac: str
-    filters: tuple[str, ...] = ()
+    worn: Mapping[str, Worn]
     sysctls: Mapping[str, str] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()
     drains: Drains = field(default_factory=dict)
     leased: bool = False
 
     @property
-    def me(self) -> Host:
-        """This host's part of the cluster."""
-        return self.cluster.host(self.host)
+    def nics(self) -> tuple[Nic, ...]:
+        """This host's interfaces, one a segment."""
+        return self.cluster.nics(self.host)
 
 
-def default_listen_mac(vip: IPv4Address) -> str:
-    """Return 02:bf and the address's four bytes, as other systems of this kind do."""
-    return "02:bf:" + ":".join(f"{byte:02x}" for byte in vip.packed)
+def default_listen_mac(vips: Sequence[Address]) -> str:
+    """Return 02:bf and the first IPv4 VIP's four bytes, as other systems of this kind do; the
+    last four of the first VIP where all are IPv6."""
+    first = next((vip for vip in vips if isinstance(vip, IPv4Address)), vips[0])
+    return "02:bf:" + first.packed[-4:].hex(":")
 
 
 def is_unicast_mac(mac: str) -> bool:

@@ -11,16 +11,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
-from vipnft import elements, memory, ruleset
+from vipnft import affinity, elements, memory, ruleset
 from vipnft.buckets import ranges
 from vipnft.change import Change, Outcome, Undo, attempt, cells, current
-from vipnft.drift import Facts, drift, wanted_sysctls
+from vipnft.drift import Facts, LinkFacts, drift, wanted_sysctls
 from vipnft.errors import KernelError, UsageError
 from vipnft.fit import fit, privileged, record
-from vipnft.jhash import bucket
 from vipnft.kernel import clock, nft, scratch, sockets, sysctl
 from vipnft.kernel.links import Link, Links
-from vipnft.model import Applied, Cluster, Drains, Mode, Owners
+from vipnft.model import Applied, Cluster, Drains, Mode, Owners, Worn
 from vipnft.moving import Phase, given, move, owners_of
 from vipnft.tables import NETDEV, TABLES
 
@@ -50,34 +49,34 @@ def apply(
                 "an agent was here and is gone; what the cluster agreed on since, no file says",
                 fix="start it again, or run `vipnft down` first",
             )
-        link = fit(links, cluster, name, mode, before)
+        found = fit(links, cluster, name, mode, before)
         for gone in dead:
             _others(gone, name)
             if before is None or gone not in before.cluster.weights:
                 cluster.host(gone)
         if before and not reshuffle:
             _same_deal(before.cluster, cluster)
-        now = record(links, link, before, cluster, name=name, mode=mode)
+        now = record(links, found, before, cluster, name=name, mode=mode)
         owners, drains = _owners(before, cluster, name, drain, dead)
         now = replace(now, owners=owners, drains=drains)
-        return _bring(links, link, before, now)
+        return _bring(links, found, before, now)
 
 
 def release(buckets: Sequence[int], to: str, drain: int) -> Outcome:
     """Give buckets of this host to host `to`, and drain them: the first half of a move."""
-    with _applied() as (links, link, before):
+    with _applied() as (links, found, before):
         _others(to, before.host)
         foreign = [b for b in buckets if before.owners[b] != before.host]
         if foreign:
             raise UsageError(
                 f"{before.host} does not own {ranges(foreign)}", fix="see `vipnft status`"
             )
-        return _bring(links, link, before, _moved(before, buckets, to, drain))
+        return _bring(links, found, before, _moved(before, buckets, to, drain))
 
 
 def take(buckets: Sequence[int], source: str | None, drain: int) -> Outcome:
     """Take buckets: from host `source`, which drains them, or at once where it is None."""
-    with _applied() as (links, link, before):
+    with _applied() as (links, found, before):
         if source is not None:
             _others(source, before.host)
         mine = [b for b in buckets if before.owners[b] == before.host]
@@ -85,8 +84,8 @@ def take(buckets: Sequence[int], source: str | None, drain: int) -> Outcome:
             raise UsageError(f"{before.host} owns {ranges(mine)} already", fix="leave them out")
         if source is not None:
             held = replace(before, owners=given(before.owners, buckets, source))
-            return _bring(links, link, before, _moved(held, buckets, before.host, drain))
-        return _bring(links, link, before, _moved(before, buckets, before.host, 0))
+            return _bring(links, found, before, _moved(held, buckets, before.host, drain))
+        return _bring(links, found, before, _moved(before, buckets, before.host, 0))
 
 
 def down() -> Outcome:
@@ -117,13 +116,12 @@ def inspect(applied: Applied) -> tuple[str, ...]:
     """Return how the kernel differs from what was applied, a line each."""
     with Links() as links:
         found = facts(links, applied)
-    mac = found.mac or applied.mac
-    return drift(applied, expectation(applied, mac), found, current(applied))
+    return drift(applied, expectation(applied, macs(applied, found)), found, current(applied))
 
 
 def counters() -> Mapping[int, tuple[int, int]]:
-    """Return (packets, bytes) that the kernel counted for each bucket; empty without rules."""
-    return elements.counters(nft.elements(NETDEV, "buckets"))
+    """Return (packets, bytes) that this host took of each bucket; empty without rules."""
+    return elements.counters(nft.elements(NETDEV, "load"))
 
 
 def share(applied: Applied) -> list[Phase | None]:
@@ -135,42 +133,59 @@ def connections(applied: Applied) -> Counter[int]:
     """Return how many live TCP connections this host has in each bucket."""
     c = applied.cluster
     found: Counter[int] = Counter()
-    for client, count in sockets.clients(c.vips).items():
-        found[bucket(client, c.seed, c.buckets)] += count
+    for (client, port, service), count in sockets.clients(c.vips).items():
+        kind = affinity.kind_at(c.services, "tcp", service)
+        found[affinity.bucket(kind, client, c.seed, c.buckets, port)] += count
     return found
 
 
 def facts(links: Links, applied: Applied) -> Facts:
     """Return what the kernel holds now of what `applied` is about."""
-    interface = applied.me.interface
-    link = links.find(interface)
+    there = {nic.interface: links.find(nic.interface) for nic in applied.nics}
+    igmp = applied.mode is Mode.IGMP
     return Facts(
-        index=link.index if link else None,
-        mac=link.mac if link else None,
-        usable=link is not None and link.up and link.carrier,
-        enslaved=link is not None and link.master is not None,
-        listens=link is not None and links.listens(link, applied.cluster.listen_mac),
-        holders={str(vip): links.holders(vip) for vip in applied.cluster.vips},
-        sysctls={key: sysctl.read(key) for key in wanted_sysctls(interface, applied.mode)},
+        links={
+            name: LinkFacts(
+                index=link.index,
+                mac=link.mac,
+                usable=link.up and link.carrier,
+                enslaved=link.master is not None,
+                filters=frozenset() if igmp else links.filters(link),
+                groups=links.groups(link) if igmp else frozenset(),
+            )
+            for name, link in there.items()
+            if link is not None
+        },
+        holders=links.holders(*applied.cluster.vips),
+        sysctls={key: sysctl.read(key) for key in wanted_sysctls(there, applied.mode)},
         tables=nft.listing(TABLES),
         cells=cells(applied.cluster.buckets),
     )
 
 
-def expectation(applied: Applied, mac: str) -> dict[str, str]:
+def macs(applied: Applied, found: Facts) -> dict[str, str]:
+    """Return each interface's own MAC, of one that is gone the last known."""
+    return {name: worn.mac for name, worn in applied.worn.items()} | {
+        name: link.mac for name, link in found.links.items()
+    }
+
+
+def expectation(applied: Applied, macs: Mapping[str, str]) -> dict[str, str]:
     """Return the nft tables' text, without buckets, as this kernel lists them if all is well."""
     a = applied
-    commands = ruleset.whole(a.cluster, a.me, a.mode, mac, (), granted=True, leased=a.leased)
-    return scratch.listing(commands, TABLES, a.me.interface)
+    commands = ruleset.whole(a.cluster, a.host, a.mode, macs, (), granted=True, leased=a.leased)
+    return scratch.listing(commands, TABLES, [nic.interface for nic in a.nics])
 
 
-def _bring(links: Links, link: Link, before: Applied | None, now: Applied) -> Outcome:
+def _bring(
+    links: Links, there: Mapping[str, Link], before: Applied | None, now: Applied
+) -> Outcome:
     found = facts(links, now)
-    expected = expectation(now, link.mac)
+    expected = expectation(now, macs(now, found))
     same = before is not None and replace(now, drains=before.drains) == before
     if same and not drift(now, expected, found, current(now)):
         return Outcome(changed=False)
-    return Change(links, link, before, now).run(expected, found)
+    return Change(links, there, before, now).run(expected, found)
 
 
 def _owners(
@@ -217,7 +232,7 @@ def _others(name: str, me: str) -> None:
 
 
 @contextmanager
-def _applied() -> Iterator[tuple[Links, Link, Applied]]:
+def _applied() -> Iterator[tuple[Links, dict[str, Link], Applied]]:
     """Hold everything that moving buckets by hand needs; UsageError without an apply before."""
     privileged()
     with memory.locked(), Links() as links, uninterrupted():
@@ -225,8 +240,8 @@ def _applied() -> Iterator[tuple[Links, Link, Applied]]:
         _untended()
         if applied is None:
             raise UsageError("nothing is applied here", fix="vipnft apply --switch")
-        link = fit(links, applied.cluster, applied.host, applied.mode, applied)
-        yield links, link, applied
+        found = fit(links, applied.cluster, applied.host, applied.mode, applied)
+        yield links, found, applied
 
 
 def _untended() -> None:
@@ -238,22 +253,31 @@ def _untended() -> None:
 
 
 def _steps_down(links: Links, applied: Applied, notes: list[str]) -> Iterator[Undo]:
-    link = links.at(applied.index)  # by its index: it may have another name by now
+    # By their index: they may have other names by now.
+    there = {name: links.at(worn.index) for name, worn in applied.worn.items()}
+    known = {name: link for name, link in there.items() if link is not None}
     if nft.listing((NETDEV,)):
         yield _revoke
     for vip in applied.addresses:
         yield partial(links.remove_address, vip)
-    if link and applied.mode is Mode.HUB and link.mac != applied.mac:
-        yield lambda: notes.extend(links.set_mac(link, applied.mac))
-    if link:
-        for mac in applied.filters:
-            yield partial(links.unlisten, link, mac)
+    for name, link in known.items():
+        yield from _unlisten(links, link, applied.worn[name], applied.mode, notes)
     yield partial(nft.apply, ruleset.nothing())
-    if link:
-        for key, value in applied.sysctls.items():
-            here = key.replace(f"/conf/{applied.me.interface}/", f"/conf/{link.name}/")
+    for key, value in applied.sysctls.items():
+        name = next((one for one in applied.worn if f"/conf/{one}/" in key), "")
+        if name in known:
+            here = key.replace(f"/conf/{name}/", f"/conf/{known[name].name}/")
             if sysctl.read(here) != value:
                 yield partial(sysctl.write, here, value)
+
+
+def _unlisten(links: Links, link: Link, worn: Worn, mode: Mode, notes: list[str]) -> Iterator[Undo]:
+    if mode is Mode.HUB and link.mac != worn.mac:
+        yield lambda: notes.extend(links.set_mac(link, worn.mac))
+    for mac in worn.filters:
+        yield partial(links.unlisten, link, mac)
+    for group in worn.groups:
+        yield partial(links.leave, link, group)
 
 
 def _revoke() -> None:

@@ -29,7 +29,7 @@ class Plane:
         self._cluster, self._name, self._mode = cluster, name, mode
         self._applied: Applied | None = None
         self._text: dict[str, str] = {}  # each nft table, as listed right after it was loaded
-        self._mac = ""  # the interface's own, as those tables have it
+        self._macs: dict[str, str] = {}  # the interfaces' own, as those tables have them
         self._phases: tuple[Phase, ...] = ()  # as the kernel has them
         self._sound = False  # the kernel holds what it is to hold
 
@@ -100,9 +100,10 @@ class Plane:
                 *skeleton_drift(self._text, found.tables, leased=True),
             )
             text = self._text
-            if self._mode is Mode.SWITCH and found.mac not in {None, self._mac}:
-                lines += (f"{applied.me.interface}'s MAC is {found.mac}, not {self._mac}",)
-                text = {}  # the rules name the old one
+            for name, link in found.links.items() if self._mode is not Mode.HUB else ():
+                if link.mac != self._macs.get(name):
+                    lines += (f"{name}'s MAC is {link.mac}, not {self._macs.get(name)}",)
+                    text = {}  # the rules name the old one
             if "netdev" in found.tables and "inet" in found.tables:
                 lines += bucket_drift(current(applied), found.cells)
             if lines:
@@ -123,13 +124,14 @@ class Plane:
         self, owners: Owners, drains: Drains, before: Applied | None, text: dict[str, str]
     ) -> None:
         with Links() as links:
-            link = fit(links, self._cluster, self._name, self._mode, before)
-            now = record(links, link, before, self._cluster, name=self._name, mode=self._mode)
+            there = fit(links, self._cluster, self._name, self._mode, before)
+            now = record(links, there, before, self._cluster, name=self._name, mode=self._mode)
             now = replace(now, owners=owners, drains=drains, leased=True)
             expected = text or dict.fromkeys((table.family for table in TABLES), "")
-            outcome = Change(links, link, before, now).run(expected, node.facts(links, now))
+            outcome = Change(links, there, before, now).run(expected, node.facts(links, now))
         if outcome.swapped or not text or set(text) != {table.family for table in TABLES}:
-            self._text, self._mac = nft.listing(TABLES), link.mac
+            self._text = nft.listing(TABLES)
+            self._macs = {name: link.mac for name, link in there.items()}
         self._applied, self._phases, self._sound = now, current(now), True
 
 

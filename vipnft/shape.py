@@ -6,23 +6,30 @@
 
 import re
 from dataclasses import fields
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vipnft import duration
-from vipnft.model import MAX_BUCKETS, Agents, Cluster, Host, is_unicast_mac
+from vipnft.model import MAX_BUCKETS, Agents, Cluster, Host, Service, is_unicast_mac
 
-DEFAULTS: dict[str, Any] = {f.name: f.default for f in (*fields(Cluster), *fields(Host))}
+DEFAULTS: dict[str, Any] = {
+    f.name: f.default for each in (Cluster, Host, Service) for f in fields(each)
+}
 _LEASES = Agents()
 
 _REFUSED = (
-    (IPv4Network("255.255.255.255/32"), "the broadcast address"),
-    (IPv4Network("0.0.0.0/8"), "an unspecified address"),
-    (IPv4Network("127.0.0.0/8"), "a loopback address"),
-    (IPv4Network("224.0.0.0/4"), "a multicast address"),
-    (IPv4Network("240.0.0.0/4"), "a reserved address"),
+    ("255.255.255.255/32", "the broadcast address"),
+    ("0.0.0.0/8", "an unspecified address"),
+    ("127.0.0.0/8", "a loopback address"),
+    ("224.0.0.0/4", "a multicast address"),
+    ("240.0.0.0/4", "a reserved address"),
+    ("::/128", "an unspecified address"),
+    ("::1/128", "a loopback address"),
+    ("::ffff:0:0/96", "an IPv4 address in IPv6's clothes"),
+    ("fe80::/10", "a link-local address, which no router forwards to"),
+    ("ff00::/8", "a multicast address"),
 )
 
 
@@ -30,17 +37,17 @@ def _vip(text: str) -> str:
     """Check a VIP; here and below a ValueError holds what it is and, if it has its own, the fix."""
     head, slash, _ = text.partition("/")
     try:
+        if "%" in head:
+            raise ValueError
         address = ip_address(head)
     except ValueError:
-        raise ValueError("not an IPv4 address") from None
-    if not isinstance(address, IPv4Address):
-        raise ValueError("an IPv6 address", "use an IPv4 address: this version serves no other")
+        raise ValueError("not an IP address") from None
     for network, what in _REFUSED:
-        if address in network:
+        if address in ip_network(network):
             raise ValueError(what)
     if slash:
         raise ValueError("with a prefix length", f'write the address alone: "{head}"')
-    return text
+    return str(address)
 
 
 # Linux refuses "/", ":" and white space; nft reads "*" as a wildcard, and quotes names with '"'.
@@ -102,7 +109,8 @@ def _matching(pattern: str, what: str, description: str) -> Any:
 
 
 def _one_of(*words: str) -> Any:
-    either = " or ".join(f'"{word}"' for word in words)
+    *most, last = (f'"{word}"' for word in words)
+    either = f"{', '.join(most)} or {last}"
     return _matching("|".join(words), "one of those there are", either)
 
 
@@ -115,6 +123,10 @@ _Interface = Annotated[
     str,
     AfterValidator(_interface),
     Field(description='a Linux interface name of 1 to 15 characters, such as "eth0"'),
+]
+_Vips = Annotated[
+    list[Annotated[str, AfterValidator(_vip)]],
+    Field(min_length=1, description='unicast addresses, such as ["192.0.2.100", "2001:db8::100"]'),
 ]
 _Mac = Annotated[
     str,
@@ -143,9 +155,7 @@ class ClusterShape(_Shape):
 
     name: _Name
     seed: Annotated[int, _whole(0, 2**32 - 1, ", the same on every host, kept private")]
-    vips: Annotated[list[Annotated[str, AfterValidator(_vip)]], Field(min_length=1)] = Field(
-        description='unicast IPv4 addresses, such as ["192.0.2.100"]'
-    )
+    vips: _Vips
     interface: _Interface
     buckets: Annotated[int, _whole(1, MAX_BUCKETS)] = DEFAULTS["buckets"]
     listen_mac: _Mac = ""
@@ -157,6 +167,14 @@ class ClusterShape(_Shape):
     on_store_loss: _one_of("fence", "hold") = _LEASES.on_store_loss  # type: ignore[valid-type]
 
 
+class SegmentShape(_Shape):
+    """A [[segment]] table: one more interface, with VIPs of its own."""
+
+    interface: _Interface
+    vips: _Vips
+    listen_mac: _Mac = ""
+
+
 class HostShape(_Shape):
     """A [[host]] table."""
 
@@ -164,6 +182,45 @@ class HostShape(_Shape):
     weight: Annotated[int, _whole(0, 1000)] = DEFAULTS["weight"]
     interface: _Interface = ""
     send_mac: _Mac = ""
+    interfaces: Annotated[
+        dict[str, _Interface], Field(description='such as { eth1 = "ens4" }, by [[segment]]')
+    ] = {}
+    send_macs: Annotated[
+        dict[str, _Mac],
+        Field(description='such as { eth1 = "02:00:00:00:00:01" }, by [[segment]]'),
+    ] = {}
+
+
+_PORT = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
+
+
+def port_range(value: object) -> tuple[int, int]:
+    """Return first and last of ports such as 80 or "8000-8100"; ValueError says what else it is."""
+    found = _PORT.fullmatch(value) if isinstance(value, str) else None
+    first, last = (int(found[1]), int(found[2])) if found else (value, value)
+    if type(first) is not int or type(last) is not int or not 1 <= first <= last <= 65535:
+        raise ValueError("no port and no rising range of ports")
+    return first, last
+
+
+def _port(value: object) -> object:
+    port_range(value)
+    return value
+
+
+class ServiceShape(_Shape):
+    """A [[service]] table."""
+
+    protocol: _one_of("tcp", "udp", "sctp")  # type: ignore[valid-type]
+    ports: Annotated[
+        list[Annotated[Any, AfterValidator(_port)]],
+        Field(min_length=1, description='a list of ports, such as [80, "8000-8100"]'),
+    ]
+    affinity: _one_of("client", "subnet", "flow") = "client"  # type: ignore[valid-type]
+    prefix4: Annotated[int, _whole(1, 32)] = DEFAULTS["prefix4"]
+    prefix6: Annotated[int, _whole(1, 128)] = DEFAULTS["prefix6"]
+    track: Annotated[bool, Field(description="true or false")] = DEFAULTS["track"]
+    quic: Annotated[bool, Field(description="true or false")] = DEFAULTS["quic"]
 
 
 class CheckShape(_Shape):
@@ -189,12 +246,16 @@ class FileShape(_Shape):
     """A cluster file."""
 
     cluster: ClusterShape = Field(description="one [cluster] table")
+    segment: list[SegmentShape] = Field([], description="a [[segment]] table for each more")
     host: list[HostShape] = Field(min_length=1, description="a [[host]] table for each host")
+    service: list[ServiceShape] = Field([], description="a [[service]] table for each service")
     check: list[CheckShape] = Field([], description="a [[check]] table for each check")
 
 
 SHAPES: dict[str, type[_Shape]] = {
     "cluster": ClusterShape,
+    "segment": SegmentShape,
     "host": HostShape,
+    "service": ServiceShape,
     "check": CheckShape,
 }

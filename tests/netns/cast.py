@@ -9,14 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
 from tests.netns.support import VIP, nginx, until
-from vipnft import config, jhash
+from vipnft import affinity
 from vipnft.lab.lab import Lab
 from vipnft.model import Check
+from vipnft.render import render
 
 _AGAIN = 10  # answers that every client gets before it stops
 
@@ -59,9 +60,7 @@ def serving(
     env: dict[str, str] | None = None,
 ) -> Iterator[Agents]:
     cluster = lab.cluster
-    lab.config.write_text(
-        config.render(replace(cluster, agents=replace(cluster.agents, checks=checks)))
-    )
+    lab.config.write_text(render(replace(cluster, agents=replace(cluster.agents, checks=checks))))
     cast = Agents(lab, url or f"sqlite://{home}/store.db", home, {}, env or {})
     for host in lab.hosts:
         cast.start(host)
@@ -140,7 +139,8 @@ def flowing(lab: Lab, where: Path, *, count: int, rate: int) -> Iterator[dict[st
 
 def bucket_of(lab: Lab, client: str) -> int:
     cluster = lab.cluster
-    return jhash.bucket(IPv4Address(client), cluster.seed, cluster.buckets)
+    kind, _ = affinity.dealt(cluster.services)
+    return affinity.bucket(kind, ip_address(client), cluster.seed, cluster.buckets)
 
 
 def clients_of(lab: Lab, owned: list[int], count: int) -> list[str]:

@@ -1,9 +1,10 @@
-"""Run inside the clients node: one DNS query from each of N addresses; prints who answered.
+"""Run inside the clients node: one DNS query from each given address; prints who answered.
 
-python dns_client.py SERVER N
+python dns_client.py SERVER     (addresses, with commas between, on standard input)
+
+An address may have a port behind "|", to be sent from.
 """
 
-import ipaddress
 import json
 import selectors
 import socket
@@ -11,25 +12,26 @@ import struct
 import sys
 import time
 
-FIRST = ipaddress.IPv4Address("10.64.0.1")
 QUERY = (
     struct.pack(">6H", 0x1234, 0x0100, 1, 0, 0, 0) + b"\4name\4test\0" + struct.pack(">2H", 16, 1)
 )
 PATIENCE = 20.0
 
 
-def main(server: str, count: int) -> dict[str, str]:
+def main(server: str, clients: list[str]) -> dict[str, str]:
     waiting = selectors.DefaultSelector()
-    for number in range(count):
-        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        client.setblocking(False)
-        client.bind((str(FIRST + number), 0))
-        client.connect((server, 53))
-        client.send(QUERY)
-        waiting.register(client, selectors.EVENT_READ, str(FIRST + number))
+    for name in clients:
+        client, _, port = name.partition("|")
+        family = socket.AF_INET6 if ":" in client else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.bind((client, int(port or 0)))
+        sock.connect((server, 53))
+        sock.send(QUERY)
+        waiting.register(sock, selectors.EVENT_READ, name)
     answers: dict[str, str] = {}
     end = time.monotonic() + PATIENCE
-    while len(answers) < count and (left := end - time.monotonic()) > 0:
+    while len(answers) < len(clients) and (left := end - time.monotonic()) > 0:
         for key, _ in waiting.select(left):
             reply = key.fileobj.recv(512)  # type: ignore[union-attr]
             answers[key.data] = _text(reply)
@@ -43,4 +45,4 @@ def _text(reply: bytes) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], int(sys.argv[2]))))
+    print(json.dumps(main(sys.argv[1], sys.stdin.read().split(","))))

@@ -16,8 +16,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from tests.netns.support import HERE, LISTEN, VIP, apply, nginx, shell, until
-from vipnft import jhash
+from tests.netns.support import HERE, LISTEN, VIP, apply, asked, nginx, shell, until
+from vipnft.affinity import CLIENT
+from vipnft.affinity import bucket as bucket_of
 from vipnft.buckets import ranges
 from vipnft.lab.lab import Lab
 from vipnft.model import Cluster
@@ -41,7 +42,7 @@ def client_in(bucket: int, cluster: Cluster, skip: int = 0) -> str:
     found = (
         str(address)
         for n in range(1, 2**22 - 1)
-        if jhash.bucket(address := IPv4Address("10.64.0.0") + n, cluster.seed, cluster.buckets)
+        if bucket_of(CLIENT, address := IPv4Address("10.64.0.0") + n, cluster.seed, cluster.buckets)
         == bucket
     )
     for _ in range(skip):
@@ -240,10 +241,9 @@ def fresh_connections(lab: Lab, count: int = 200) -> Figures:
     """New connections right now: how many are not at the owner that the file names."""
     owners, cluster = owners_of(lab.cluster), lab.cluster
     clients = [str(IPv4Address("10.65.0.1") + n) for n in range(count)]
-    words = [sys.executable, str(HERE / "http_client.py"), VIP, ",".join(clients)]
-    said = json.loads(lab.run("clients", words, check=True, timeout=120).stdout)
+    said = asked(lab, "http_client.py", clients)
     expected = {
-        c: owners[jhash.bucket(IPv4Address(c), cluster.seed, cluster.buckets)] for c in clients
+        c: owners[bucket_of(CLIENT, IPv4Address(c), cluster.seed, cluster.buckets)] for c in clients
     }
     return {"count": count, "elsewhere": sum(said[c] != expected[c] for c in clients)}
 
@@ -257,7 +257,7 @@ def takeover(lab: Lab, where: Path, *, count: int) -> Figures:
     clients = []
     for n in range(1, 2**20):
         address = IPv4Address("10.64.0.0") + n
-        if owners[jhash.bucket(address, cluster.seed, cluster.buckets)] == dead:
+        if owners[bucket_of(CLIENT, address, cluster.seed, cluster.buckets)] == dead:
             clients.append(str(address))
         if len(clients) == count:
             break
@@ -327,4 +327,4 @@ def _verdicts(lab: Lab, host: str) -> list[int]:
     """Return the buckets this host takes."""
     text = shell(lab, host, "nft -j list map netdev vipnft buckets")
     (found,) = [i["map"]["elem"] for i in json.loads(text)["nftables"] if "map" in i]
-    return sorted(e["elem"]["val"] for e, v in found if v.get("jump", {}).get("target") == "take")
+    return sorted(bucket for bucket, v in found if v.get("jump", {}).get("target") == "take")

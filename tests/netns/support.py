@@ -1,8 +1,10 @@
 """What the tests on the real kernel share."""
 
+import json
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +13,8 @@ from vipnft.model import Mode
 
 HERE = Path(__file__).parent
 LISTEN = "02:bf:c0:00:02:64"
-VIP = "192.0.2.100"
+VIP, VIP6 = "192.0.2.100", "2001:db8::100"
+HUB_AND_SWITCH = (Mode.HUB, Mode.SWITCH)
 
 
 def until(condition: Callable[[], object], *, seconds: float = 20, what: str = "") -> None:
@@ -47,6 +50,20 @@ ls /run/vipnft 2>/dev/null | grep -vE 'lock|agent' || true
 
 def snapshot(lab: Lab, host: str) -> list[str]:
     return shell(lab, host, SNAPSHOT).splitlines()
+
+
+def asked(lab: Lab, program: str, clients: Sequence[str], vip: str = VIP) -> dict[str, str]:
+    """Let clients ask the VIP, each from its own address, and return who answered each."""
+    words = [sys.executable, str(HERE / program), vip]
+    said = lab.run("clients", words, input=",".join(clients), check=True, timeout=120).stdout
+    found: dict[str, str] = json.loads(said)
+    return found
+
+
+def which(lab: Lab, clients: Sequence[str]) -> dict[str, str]:
+    """Return who is to answer each client, by `vipnft which`."""
+    said = lab.run("router", ["vipnft", "which"], input="\n".join(clients), check=True).stdout
+    return {line.split()[0]: line.split()[2] for line in said.splitlines()}
 
 
 def plug_in(lab: Lab, host: str, interface: str, port: str) -> None:
@@ -90,7 +107,10 @@ def nginx(
             fastcgi_temp_path {home}/fcgi; uwsgi_temp_path {home}/uwsgi;
             scgi_temp_path {home}/scgi;
             keepalive_requests 100000; send_timeout 600s;
-            server {{ listen 80 backlog=4096 sndbuf=16k; root {home}/www; }}
+            server {{
+                listen 80 backlog=4096 sndbuf=16k; listen [::]:80 backlog=4096 sndbuf=16k;
+                root {home}/www;
+            }}
         }}
         """
     )
@@ -111,6 +131,7 @@ def nsd(lab: Lab, host: str, where: Path) -> Iterator[None]:
         f"""
 server:
   ip-address: {VIP}
+  ip-address: {VIP6}
   ip-transparent: yes
   username: ""
   chroot: ""

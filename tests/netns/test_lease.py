@@ -26,7 +26,7 @@ def test_nothing_is_refused_while_the_lease_is_renewed(lab_up: LabUp) -> None:
     lab = lab_up(hosts=1)
     apply_all(lab)
     renewing = probe(lab, 300, 120, 0.05)
-    until(lambda: "timeout 300ms" in shell(lab, "web1", "nft list set netdev vipnft armed"))
+    until(lambda: "timeout 300ms" in shell(lab, "web1", "nft list set netdev vipnft armed0"))
     said = shell(lab, "clients", f"ping -q -i0.002 -w4 {VIP}")
     assert " 0% packet loss" in said, said
     taken = json.loads(renewing.communicate()[0])
@@ -44,7 +44,7 @@ def test_a_lease_under_a_second_ends_in_the_kernel(lab_up: LabUp) -> None:
     began = time.monotonic()
     until(lambda: not answers(lab), what="the lease to end")
     assert time.monotonic() - began < 5 + 1  # ten times its length, and a ping's patience
-    elements = shell(lab, "web1", "nft list set netdev vipnft armed")
+    elements = shell(lab, "web1", "nft list set netdev vipnft armed0")
     assert not re.search(r"elements", elements), "the kernel removed the slot by itself"
     assert not answers(lab)
 

@@ -7,8 +7,18 @@ from pathlib import Path
 import pytest
 
 from tests.netns.conftest import LabUp
-from tests.netns.support import LISTEN, VIP, apply, apply_all, nginx, plug_in, shell
-from tests.netns.test_answers import run, which
+from tests.netns.support import (
+    HUB_AND_SWITCH,
+    LISTEN,
+    VIP,
+    apply,
+    apply_all,
+    asked,
+    nginx,
+    plug_in,
+    shell,
+    which,
+)
 from vipnft.lab.lab import Lab
 from vipnft.lab.wire import Wire
 from vipnft.model import Mode
@@ -16,7 +26,7 @@ from vipnft.model import Mode
 SIZE = 5_000_000
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", HUB_AND_SWITCH)
 def test_path_mtu_discovery_reaches_the_right_host(
     lab_up: LabUp, tmp_path: Path, mode: Mode
 ) -> None:
@@ -55,10 +65,10 @@ def served(lab: Lab, tmp_path: Path) -> None:
     with ExitStack() as stack:
         for host in lab.hosts:
             stack.enter_context(nginx(lab, host, home))
-        assert run(lab, "http_client.py", "60") == which(lab, clients)
+        assert asked(lab, "http_client.py", clients) == which(lab, clients)
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", HUB_AND_SWITCH)
 def test_a_port_that_goes_down_and_up(lab_up: LabUp, tmp_path: Path, mode: Mode) -> None:
     lab = lab_up(hosts=3, mode=mode)
     apply_all(lab)
@@ -69,7 +79,7 @@ def test_a_port_that_goes_down_and_up(lab_up: LabUp, tmp_path: Path, mode: Mode)
     served(lab, tmp_path)
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", HUB_AND_SWITCH)
 def test_an_interface_that_is_deleted_and_made_anew(
     lab_up: LabUp, tmp_path: Path, mode: Mode
 ) -> None:

@@ -1,7 +1,5 @@
 """Switch mode: the listen MAC is never learned, and a host without rules says nothing."""
 
-import socket
-import struct
 from contextlib import ExitStack
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -9,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.netns.conftest import LabUp
-from tests.netns.support import LISTEN, VIP, apply_all, nginx, plug_in, shell
-from tests.netns.test_answers import ask_for_vip, run, which
+from tests.netns.packets import IPV4, ROUTER, arp, mac, send, syn
+from tests.netns.support import LISTEN, VIP, apply_all, asked, nginx, plug_in, shell, which
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.frames import ARP_REPLY, ARP_REQUEST
-from vipnft.lab.plan import host_mac
+from vipnft.lab.plan import client_address, host_mac
 from vipnft.lab.wire import Wire
 
 FROM_VIP = f"curl -sS -m 20 --interface {VIP} -o /dev/null http://10.64.0.9/"
@@ -32,6 +30,7 @@ def test_the_listen_mac_is_never_learned(lab_up: LabUp, tmp_path: Path, send_mac
             )
         lab.config.write_text(text)
     apply_all(lab)
+    clients = [str(client_address(n)) for n in range(40)]
     with ExitStack() as stack:
         for host in lab.hosts:
             stack.enter_context(nginx(lab, host, tmp_path))
@@ -43,7 +42,7 @@ def test_the_listen_mac_is_never_learned(lab_up: LabUp, tmp_path: Path, send_mac
             shell(lab, "router", "ip neigh flush dev eth0; ip -s neigh flush all >/dev/null")
             for host in lab.hosts:
                 shell(lab, host, "ip neigh flush dev eth0; curl -sS -o /dev/null http://10.64.0.9/")
-            run(lab, "http_client.py", "40")
+            asked(lab, "http_client.py", clients)
         # The VIP as the source: a host that asks for its router then asks as itself.
         owner = which(lab, ["10.64.0.9"])["10.64.0.9"]
         shell(lab, owner, f"ip neigh flush dev eth0; {FROM_VIP}")
@@ -53,10 +52,10 @@ def test_the_listen_mac_is_never_learned(lab_up: LabUp, tmp_path: Path, send_mac
         watch.stop()
     assert LISTEN not in watch.seen
     assert all(wire.tally.frames > 100 and LISTEN not in wire.tally.sources for wire in wires)
-    asked = [f for f in at_router.frames if f.arp and f.arp.operation == ARP_REQUEST]
-    assert any(f.src_mac == host_mac(1) for f in asked), "no host asked for its router"
+    queries = [f for f in at_router.frames if f.arp and f.arp.operation == ARP_REQUEST]
+    assert any(f.src_mac == host_mac(1) for f in queries), "no host asked for its router"
     assert set(at_router.tally.arp_macs[VIP]) == {LISTEN}
-    assert not [f for f in asked if f.arp and f.arp.sender == VIP and f.arp.sender_mac != LISTEN]
+    assert not [f for f in queries if f.arp and f.arp.sender == VIP and f.arp.sender_mac != LISTEN]
     if send_mac:
         assert set(at_router.tally.syn_acks_by_mac()) >= {f"02:01:00:00:00:0{n}" for n in (1, 2)}
 
@@ -74,8 +73,8 @@ def test_a_query_from_the_vip_carries_the_listen_mac(lab_up: LabUp, tmp_path: Pa
         FdbWatch(lab) as watch,
     ):
         shell(lab, owner, FROM_VIP)
-    asked = [f.arp for f in wire.frames if f.arp and f.arp.operation == ARP_REQUEST]
-    assert {a.sender_mac for a in asked if a.sender == VIP} == {LISTEN}
+    queries = [f.arp for f in wire.frames if f.arp and f.arp.operation == ARP_REQUEST]
+    assert {a.sender_mac for a in queries if a.sender == VIP} == {LISTEN}
     assert LISTEN not in watch.seen
 
 
@@ -93,15 +92,15 @@ def test_a_host_without_rules_answers_nothing(lab_up: LabUp, tmp_path: Path, flu
     with ExitStack() as stack:
         for host in lab.hosts:
             stack.enter_context(nginx(lab, host, tmp_path))
-        run(lab, "http_client.py", "20")
+        asked(lab, "http_client.py", clients[:20])
         shell(lab, "web2", flush)
         with (
             Wire(lab, "router", keep=True) as wire,
             Wire(lab, "segment", "web2", keep=True) as port,
         ):
-            ask_for_vip(lab, askers)
+            send(lab, "router", *map(arp, askers))
             wire.until(lambda t: sum(a.asker in set(askers) for a in t.arp_replies) >= len(heard))
-            assert run(lab, "http_client.py", ",".join(alive)) == {c: expected[c] for c in alive}
+            assert asked(lab, "http_client.py", alive) == {c: expected[c] for c in alive}
             refused = lab.run("clients", ["curl", "-m2", "--interface", dead, f"http://{VIP}/"])
             assert refused.returncode == 28  # timed out: nobody answered
             assert lab.run("clients", ["ping", "-c2", "-W1", "-I", dead, VIP]).returncode == 1
@@ -121,7 +120,7 @@ def test_a_second_interface_does_not_answer_for_the_vip(lab_up: LabUp) -> None:
     apply_all(lab)
     askers = [str(IPv4Address("192.0.3.0") + n) for n in range(200)]
     with Wire(lab, "router") as wire:
-        ask_for_vip(lab, askers)
+        send(lab, "router", *map(arp, askers))
         wire.until(lambda t: sum(a.asker in set(askers) for a in t.arp_replies) >= len(askers))
         shell(lab, "router", "ping -c2 -i0.2 192.0.2.51")  # replies that come late have come
     by_asker = {a.asker: n for a, n in wire.tally.arp_replies.items() if a.target == VIP}
@@ -132,36 +131,9 @@ def test_frames_that_are_not_for_us_are_not_taken(lab_up: LabUp) -> None:
     """A frame to a third MAC that the switch floods is nobody's here, whatever its bucket."""
     lab = lab_up(hosts=2)
     apply_all(lab)
-    syn = _syn("10.64.0.1", VIP)
-    with (
-        Wire(lab, "router") as wire,
-        lab.socket("router", socket.AF_PACKET, socket.SOCK_RAW, 0) as port,
-    ):
-        port.bind(("eth0", 0x0800))
-        port.send(bytes.fromhex("020000009999") + bytes.fromhex("020000010000") + b"\x08\x00" + syn)
-        port.send(
-            bytes.fromhex(LISTEN.replace(":", ""))
-            + bytes.fromhex("020000010000")
-            + b"\x08\x00"
-            + syn
-        )
+    packet = mac(ROUTER) + IPV4 + syn("10.64.0.1")
+    with Wire(lab, "router") as wire:
+        send(lab, "router", mac("02:00:00:00:99:99") + packet, mac(LISTEN) + packet)
         wire.until(lambda t: bool(t.refused))  # nothing listens: the second SYN draws one RST
         shell(lab, "clients", f"ping -c2 -i0.2 {VIP}")
     assert sum(n for several in wire.tally.answers.values() for n in several.values()) == 1
-
-
-def _syn(source: str, target: str) -> bytes:
-    """Return a SYN to port 81 with right checksums."""
-    a, b = IPv4Address(source).packed, IPv4Address(target).packed
-    tcp = struct.pack("!HHIIBBHHH", 4242, 81, 7, 0, 5 << 4, 2, 1024, 0, 0)
-    total = _sum(a + b + struct.pack("!HH", 6, len(tcp)) + tcp)
-    tcp = tcp[:16] + struct.pack("!H", total) + tcp[18:]
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(tcp), 1, 0, 64, 6, 0, a, b)
-    return head[:10] + struct.pack("!H", _sum(head)) + head[12:] + tcp
-
-
-def _sum(data: bytes) -> int:
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

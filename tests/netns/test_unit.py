@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.conftest import LabUp
+from tests.netns.support import HUB_AND_SWITCH
 from vipnft.lab.lab import Lab
 from vipnft.model import Mode
 
@@ -67,7 +68,7 @@ def test_it_may_set_the_network_and_nothing_else(lab_up: LabUp) -> None:
     assert done.returncode == 1
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", HUB_AND_SWITCH)
 def test_one_capability_is_enough(lab_up: LabUp, mode: Mode) -> None:
     lab = lab_up(hosts=2, mode=mode)
     for command in (["apply", f"--{mode}"], ["status"], ["release", "0", "--to", "web2"], ["down"]):

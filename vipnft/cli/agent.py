@@ -8,15 +8,26 @@ from typing import Annotated
 
 import typer
 
-from vipnft.cli.hosts import DEFAULT_CONFIG, Config, Drain, load, pick_mode, seconds
+from vipnft.cli.hosts import (
+    DEFAULT_CONFIG,
+    Config,
+    Drain,
+    Hub,
+    Igmp,
+    Multicast,
+    Switch,
+    load,
+    pick_mode,
+    seconds,
+)
 from vipnft.errors import UsageError
 
 
 def agent(
-    hub: Annotated[bool, typer.Option("--hub", help="The interface takes the listen MAC.")] = False,
-    switch: Annotated[
-        bool, typer.Option("--switch", help="The interface keeps its MAC; works everywhere.")
-    ] = False,
+    hub: Hub = False,
+    switch: Switch = False,
+    multicast: Multicast = False,
+    igmp: Igmp = False,
     config: Config = DEFAULT_CONFIG,
     host: Annotated[str, typer.Option(help="This host's name; else the machine's hostname.")] = "",
     store: Annotated[
@@ -34,7 +45,7 @@ def agent(
     from vipnft.signals import HANDLED
     from vipnft.store import open_store
 
-    mode = pick_mode(hub, switch)
+    mode = pick_mode(hub, switch, multicast, igmp)
     cluster = load(config)
     name = host or socket.gethostname()
     cluster.host(name)

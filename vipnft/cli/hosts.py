@@ -1,6 +1,7 @@
 """The verbs of one host: apply, down, which, status, check."""
 
 import json
+import re
 import socket
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from vipnft.model import Cluster, Mode
 
 if TYPE_CHECKING:
     from vipnft.change import Outcome
-    from vipnft.model import Applied
+    from vipnft.model import Address, Applied, Service
 
 _LONGEST = 30 * 86400
 _LARGEST = 64 << 20  # bytes of a cluster file that are read
@@ -65,19 +66,34 @@ def load(file: Path) -> Cluster:
     return config.parse(text, str(file))
 
 
-def pick_mode(hub: bool, switch: bool) -> Mode:
+Hub = Annotated[bool, typer.Option("--hub", help="The interface takes the listen MAC.")]
+Switch = Annotated[
+    bool, typer.Option("--switch", help="The interface keeps its MAC; works everywhere.")
+]
+Multicast = Annotated[
+    bool, typer.Option("--multicast", help="The listen MAC is a group's: for static entries.")
+]
+Igmp = Annotated[
+    bool, typer.Option("--igmp", help="Likewise, and joined: for switches that snoop.")
+]
+
+
+def pick_mode(hub: bool, switch: bool, multicast: bool = False, igmp: bool = False) -> Mode:
     """Return the mode that was asked for; UsageError unless it was exactly one."""
-    if hub == switch:
-        which = "both --hub and --switch were given" if hub else "neither --hub nor --switch given"
+    asked = {Mode.HUB: hub, Mode.SWITCH: switch, Mode.MULTICAST: multicast, Mode.IGMP: igmp}
+    given = [mode for mode, wanted in asked.items() if wanted]
+    if len(given) != 1:
+        several = " and ".join(f"--{mode}" for mode in given)
+        which = f"{several} were given" if given else "neither --hub nor --switch given"
         raise UsageError(which, fix="give one of them: --switch works on hubs too")
-    return Mode.HUB if hub else Mode.SWITCH
+    return given[0]
 
 
 def apply(
-    hub: Annotated[bool, typer.Option("--hub", help="The interface takes the listen MAC.")] = False,
-    switch: Annotated[
-        bool, typer.Option("--switch", help="The interface keeps its MAC; works everywhere.")
-    ] = False,
+    hub: Hub = False,
+    switch: Switch = False,
+    multicast: Multicast = False,
+    igmp: Igmp = False,
     config: Config = DEFAULT_CONFIG,
     host: Annotated[str, typer.Option(help="This host's name; else the machine's hostname.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the ruleset only.")] = False,
@@ -103,7 +119,7 @@ def apply(
         raise UsageError(f"--format is {format!r}", fix="nft or json")
     if format and not dry_run:
         raise UsageError("--format goes with --dry-run", fix="add --dry-run, or leave it out")
-    mode = pick_mode(hub, switch)
+    mode = pick_mode(hub, switch, multicast, igmp)
     cluster = load(config)
     name = host or socket.gethostname()
     cluster.host(name)
@@ -118,7 +134,8 @@ def apply(
     for note in outcome.notes:
         print(f"vipnft: not put back: {note}", file=sys.stderr)
     owned = owners_of(cluster, dead).count(name)
-    where = f"{cluster.name}: {name} on {cluster.host(name).interface}, {mode} mode"
+    on = ", ".join(nic.interface for nic in cluster.nics(name))
+    where = f"{cluster.name}: {name} on {on}, {mode} mode"
     print(f"{where}: {_done(outcome, owned, cluster.buckets)}")
     for gone in set(dead) & set(cluster.weights):
         print(f"take {gone} out of {config} before the next apply, or it gets its buckets back")
@@ -142,17 +159,18 @@ def _dry_run(cluster: Cluster, name: str, mode: Mode, form: str) -> None:
     from vipnft.moving import owners_of, phases
     from vipnft.tables import TABLES
 
-    host = cluster.host(name)
-    mac = libc.mac_of(host.interface)
-    if mac is None:
-        mac = ruleset.STAND_IN_MAC
-        print(
-            f"vipnft: {host.interface} is not on this machine; its MAC is shown as {mac}",
-            file=sys.stderr,
-        )
+    macs = {}
+    for nic in cluster.nics(name):
+        macs[nic.interface] = libc.mac_of(nic.interface) or ruleset.STAND_IN_MAC
+        if macs[nic.interface] == ruleset.STAND_IN_MAC:
+            print(
+                f"vipnft: {nic.interface} is not on this machine; its MAC is shown as"
+                f" {ruleset.STAND_IN_MAC}",
+                file=sys.stderr,
+            )
     share = phases(owners_of(cluster), {}, name, 0)
-    commands = ruleset.whole(cluster, host, mode, mac, share, granted=True)
-    listing = scratch.listing(commands, TABLES, host.interface)
+    commands = ruleset.whole(cluster, name, mode, macs, share, granted=True)
+    listing = scratch.listing(commands, TABLES, list(macs))
     if form == "json":
         print(expr.render(commands), end="")
     else:
@@ -174,28 +192,55 @@ def down(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
 
 def which(
     addresses: Annotated[
-        list[str] | None, typer.Argument(help="Clients' addresses; else lines of standard input.")
+        list[str] | None,
+        typer.Argument(help="Clients' addresses, or address:port; else lines of standard input."),
     ] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Tell the bucket and the host of a client's address, as the kernel decides it."""
-    from ipaddress import IPv4Address
+    """Tell the bucket and the host of a client's address, as the kernel decides it.
 
-    from vipnft.jhash import bucket
+    Services that are dealt by network or by flow have lines of their own; the latter need a port:
+    198.51.100.7:4000, [2001:db8::7]:4000.
+    """
+    from vipnft import affinity
     from vipnft.moving import owners_of
 
     cluster = load(config)
     owners = owners_of(cluster)
+    kind, special = affinity.dealt(cluster.services)
     for word in addresses or (line.strip() for line in sys.stdin):
         if not word:
             continue
-        try:
-            number = bucket(IPv4Address(word), cluster.seed, cluster.buckets)
-        except ValueError as error:
-            raise UsageError(
-                f"{word!r} is not an IPv4 address", fix="such as 198.51.100.7"
-            ) from error
-        print(f"{word} {number} {owners[number]}")
+        client, port = _client(word)
+        kinds = {affinity.kind_of(service): f" {_label(service)}" for service in special}
+        for one, label in {kind: "", **kinds}.items():
+            if one.port and port is None:
+                print(f"{word} by-port -{label}")
+                continue
+            number = affinity.bucket(one, client, cluster.seed, cluster.buckets, port or 0)
+            print(f"{word} {number} {owners[number]}{label}")
+
+
+def _client(word: str) -> "tuple[Address, int | None]":
+    """Return the address, and the port if there is one, of such as 198.51.100.7:4000."""
+    from ipaddress import ip_address
+
+    found = re.fullmatch(r"\[(.+)\]:([0-9]{1,5})|([0-9.]+):([0-9]{1,5})", word)
+    text, port = (found[1] or found[3], found[2] or found[4]) if found else (word, None)
+    try:
+        address = ip_address(text)
+        if "%" in text or (port is not None and int(port) > 65535):
+            raise ValueError
+    except ValueError as error:
+        raise UsageError(
+            f"{word!r} is not an IP address", fix="such as 198.51.100.7 or 2001:db8::7"
+        ) from error
+    return address, None if port is None else int(port)
+
+
+def _label(service: "Service") -> str:
+    ports = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in service.ports)
+    return f"{service.protocol}/{ports}"
 
 
 def status(
@@ -255,7 +300,7 @@ def _look(config: Path) -> dict[str, Any]:
         node.connections(applied) if moving else {},
         node.inspect(applied),
         _stale(config, applied),
-        libc.mac_of(applied.me.interface) or applied.mac,
+        {name: libc.mac_of(name) or worn.mac for name, worn in applied.worn.items()},
     )
 
 

@@ -21,6 +21,8 @@ Name = Annotated[str, typer.Option(help="Of several labs at once, this one.")]
 Hosts = Annotated[int, typer.Option(help="How many hosts: web1, web2, ...")]
 Hub = Annotated[bool, typer.Option("--hub", help="The segment is a bridge that learns nothing.")]
 Switch = Annotated[bool, typer.Option("--switch", help="The segment is a bridge that learns.")]
+Multicast = Annotated[bool, typer.Option("--multicast", help="Likewise; for that mode.")]
+Igmp = Annotated[bool, typer.Option("--igmp", help="The segment is a bridge that snoops.")]
 _BAR = 40
 
 
@@ -28,6 +30,8 @@ _BAR = 40
 def up(
     hub: Hub = False,
     switch: Switch = False,
+    multicast: Multicast = False,
+    igmp: Igmp = False,
     hosts: Hosts = 4,
     name: Name = "lab",
     agents: Annotated[bool, typer.Option("--agents", help="An agent on each host.")] = False,
@@ -44,7 +48,7 @@ def up(
 
     if store and not agents:
         raise UsageError("--store goes with --agents", fix="add --agents, or leave it out")
-    lab = Lab.up(name, hosts, pick_mode(hub, switch))
+    lab = Lab.up(name, hosts, pick_mode(hub, switch, multicast, igmp))
     enter = f"vipnft lab exec{'' if name == 'lab' else f' --name {name}'} {lab.hosts[0]} --"
     print(f"lab {name!r} is up (process {lab.pid}): {', '.join(lab.nodes)}")
     if not agents:
@@ -83,6 +87,8 @@ def execute(
 def demo(
     hub: Hub = False,
     switch: Switch = False,
+    multicast: Multicast = False,
+    igmp: Igmp = False,
     hosts: Hosts = 4,
     clients: Annotated[int, typer.Option(help="How many clients, an address each.")] = 1000,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
@@ -90,7 +96,9 @@ def demo(
     """Do the main job in a lab of its own: apply everywhere, connect, count on the wire."""
     from vipnft.lab.demo import demo as run
 
-    result = run(pick_mode(hub, switch), hosts, clients, name=f"demo-{os.getpid()}")
+    result = run(
+        pick_mode(hub, switch, multicast, igmp), hosts, clients, name=f"demo-{os.getpid()}"
+    )
     print(json.dumps(dataclasses.asdict(result), indent=1) if as_json else _text(result))
     if not result.flawless:
         raise VipnftError("not every client was answered exactly once", fix="see the figures above")

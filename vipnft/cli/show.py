@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vipnft.buckets import ranges
-from vipnft.model import Applied, Mode
+from vipnft.ingress import send_mac
+from vipnft.model import Applied
 from vipnft.moving import Phase, State
 
 _MANY = 2  # former owners of what is joined; more of them share a line
@@ -20,28 +21,31 @@ def report(
     connections: Mapping[int, int],
     drift: Sequence[str],
     stale: str,
-    mac: str,
+    macs: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the facts of this host, in plain values.
 
-    `mac` is the interface's own. Counters and phases are the kernel's, by bucket; `connections`
+    `macs` are the interfaces' own. Counters and phases are the kernel's, by bucket; `connections`
     the live ones of each bucket.
     """
     owned = [b for b, owner in enumerate(applied.owners) if owner == applied.host]
-    switch = applied.mode is Mode.SWITCH
     return {
         "cluster": applied.cluster.name,
         "host": applied.host,
         "mode": applied.mode.value,
-        "interface": applied.me.interface,
-        "vips": [str(vip) for vip in applied.cluster.vips],
-        "listen_mac": applied.cluster.listen_mac,
-        "send_mac": (applied.me.send_mac or mac) if switch else applied.cluster.listen_mac,
+        "nics": [
+            {
+                "interface": nic.interface,
+                "vips": [str(vip) for vip in nic.vips],
+                "listen_mac": nic.listen_mac(applied.mode),
+                "send_mac": send_mac(nic, applied.mode, macs),
+            }
+            for nic in applied.nics
+        ],
         "buckets": applied.cluster.buckets,
         "owned": owned,
         "share": len(owned) / applied.cluster.buckets,
-        "taken": _sum(counters, owned),
-        "left_to_others": _sum(counters, set(counters) - set(owned)),
+        "taken": _sum(counters),
         "moving": _moving(applied, phases, connections),
         "hosts": list(applied.cluster.weights),
         "owners": list(applied.owners),
@@ -53,16 +57,19 @@ def report(
 
 def text(facts: Mapping[str, Any]) -> str:
     """Return the report as a person reads it."""
-    taken, left = facts["taken"], facts["left_to_others"]
-    lines = [
-        f"{facts['cluster']}: host {facts['host']}, {facts['mode']} mode on {facts['interface']}",
-        f"VIP         {', '.join(facts['vips'])}",
-        f"listen MAC  {facts['listen_mac']}",
-        f"send MAC    {facts['send_mac']}",
+    taken, nics = facts["taken"], facts["nics"]
+    on = ", ".join(nic["interface"] for nic in nics)
+    lines = [f"{facts['cluster']}: host {facts['host']}, {facts['mode']} mode on {on}"]
+    for nic in nics:
+        lines += [
+            f"VIP         {', '.join(nic['vips'])}",
+            f"listen MAC  {nic['listen_mac']}",
+            f"send MAC    {nic['send_mac']}",
+        ]
+    lines += [
         f"buckets     {len(facts['owned'])} of {facts['buckets']} ({facts['share']:.1%}):"
         f" {_short(ranges(facts['owned']))}",
         f"taken       {taken['packets']:,} packets, {taken['bytes']:,} bytes",
-        f"left        {left['packets']:,} packets to the other hosts",
     ]
     for one in facts["moving"]:
         preposition = "to" if one["state"] == "draining" else "from"
@@ -128,6 +135,6 @@ def _short(several: str) -> str:
     return several[:_RANGES].rpartition(",")[0] + ",..."
 
 
-def _sum(counters: Counters, buckets: Sequence[int] | set[int]) -> dict[str, int]:
-    several = [counters[b] for b in buckets if b in counters]
+def _sum(counters: Counters) -> dict[str, int]:
+    several = counters.values()
     return {"packets": sum(p for p, _ in several), "bytes": sum(n for _, n in several)}

@@ -15,6 +15,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from vipnft.errors import KernelError
 from vipnft.kernel import wear
+from vipnft.model import Address
 
 __all__ = ["Link", "Links", "NetlinkError"]
 
@@ -22,7 +23,9 @@ _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _NTF_SELF = 0x02  # linux/neighbour.h
 _NUD_PERMANENT = 0x80
 _RT_SCOPE_HOST, _RTN_BROADCAST = 254, 3  # linux/rtnetlink.h
-_IFA_F_PERMANENT = 0x80  # linux/if_addr.h
+_IFA_F_NODAD, _IFA_F_PERMANENT, _IFA_F_MCAUTOJOIN = 0x02, 0x80, 0x400  # linux/if_addr.h
+_FOREVER = 0xFFFFFFFF
+_LENGTH = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +71,29 @@ class Links:
         """Return every interface's name."""
         return tuple(link.get("ifname") for link in self._ipr.get_links())
 
-    def holders(self, address: IPv4Address) -> tuple[str, ...]:
-        """Return the interfaces that carry an address: "lo" where it stands as it should, a /32
-        for ever; such as "lo (/24)" where it does not."""
+    def holders(self, *addresses: Address) -> dict[str, tuple[str, ...]]:
+        """Return the interfaces that carry each address: "lo" where it stands as it should, alone
+        and for ever; such as "lo (/24)" where it does not."""
         names = {link["index"]: link.get("ifname") for link in self._ipr.get_links()}
-        found = []
-        for one in self._ipr.get_addr(family=socket.AF_INET):
-            if one.get("local") == str(address):
-                sound = one["prefixlen"] == 32 and one["flags"] & _IFA_F_PERMANENT
+        found: dict[str, list[str]] = {str(address): [] for address in addresses}
+        for one in self._ipr.get_addr():
+            held = found.get(one.get("local") or one.get("address"))
+            if held is not None:
+                alone = _LENGTH[one["family"]]
+                sound = one["prefixlen"] == alone and one.get("IFA_FLAGS") & _IFA_F_PERMANENT
                 how = "" if sound else f" (/{one['prefixlen']})"
-                found.append(names[one["index"]] + how)
-        return tuple(found)
+                held.append(names[one["index"]] + how)
+        return {address: tuple(held) for address, held in found.items()}
 
-    def taken(self, address: IPv4Address) -> str:
+    def taken(self, address: Address) -> str:
         """Tell what else an address is to this host: a gateway, or a network's broadcast."""
-        for route in self._ipr.get_routes(family=socket.AF_INET):
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        for route in self._ipr.get_routes(family=family):
             if route.get("gateway") == str(address):
                 return "the gateway of a route"
             if route["type"] == _RTN_BROADCAST and route.get("dst") == str(address):
                 return "the broadcast address of a network"
-            if route["dst_len"] not in {0, 32} and route.get("dst") == str(address):
+            if route["dst_len"] not in {0, _LENGTH[family]} and route.get("dst") == str(address):
                 return "the address of a network"
         return ""
 
@@ -104,7 +110,13 @@ class Links:
         if not self._loopback().up:
             raise KernelError("the loopback interface is down", fix="ip link set lo up")
         with _refusal(f"address {address} could not be added to lo"):
-            self._address("add", address, scope=_RT_SCOPE_HOST)
+            # An IPv6 address is not looked for elsewhere, and no connection begins from it.
+            more = (
+                {"flags": _IFA_F_NODAD, "preferred_lft": 0, "valid_lft": _FOREVER}
+                if ":" in address
+                else {"scope": _RT_SCOPE_HOST}
+            )
+            self._address("add", address, **more)
 
     def remove_address(self, address: str) -> None:
         """Take a service address off the loopback; one that is not there is fine."""
@@ -112,7 +124,27 @@ class Links:
             self._address("del", address)
 
     def _address(self, verb: str, address: str, **more: int) -> None:
-        self._ipr.addr(verb, index=self._loopback().index, address=address, prefixlen=32, **more)
+        lo, alone = self._loopback().index, 128 if ":" in address else 32
+        self._ipr.addr(verb, index=lo, address=address, prefixlen=alone, **more)
+
+    def join(self, link: Link, group: str) -> None:
+        """Join a multicast group for good: the kernel answers queries by itself."""
+        with _refusal(f"{link.name} could not join {group}", errno.EEXIST):
+            self._membership("add", link, group)
+
+    def leave(self, link: Link, group: str) -> None:
+        """Leave a multicast group; one that it is not in is fine."""
+        with _refusal(f"{link.name} could not leave {group}", errno.EADDRNOTAVAIL):
+            self._membership("del", link, group)
+
+    def _membership(self, verb: str, link: Link, group: str) -> None:
+        self._ipr.addr(verb, index=link.index, address=group, prefixlen=32, flags=_IFA_F_MCAUTOJOIN)
+
+    def groups(self, link: Link) -> frozenset[str]:
+        """Return the multicast addresses that an interface carries."""
+        every = self._ipr.get_addr(family=socket.AF_INET, index=link.index)
+        local = [one.get("local") for one in every]
+        return frozenset(a for a in local if a and IPv4Address(a).is_multicast)
 
     def _loopback(self) -> Link:
         return _link(self._ipr.link("get", ifname="lo")[0])
@@ -124,16 +156,15 @@ class Links:
             return []
         return wear.wear(self._ipr, link.index, link.name, mac)
 
-    def listens(self, link: Link, mac: str) -> bool:
-        """Tell whether a MAC is in the interface's unicast filter."""
+    def filters(self, link: Link) -> frozenset[str]:
+        """Return the MACs in the interface's filter, unicast and multicast."""
         entries = self._ipr.fdb("dump", ifindex=link.index)
-        return any(
-            entry.get("lladdr") == mac and entry["ifindex"] == link.index for entry in entries
-        )
+        own = (entry for entry in entries if entry["ifindex"] == link.index)
+        return frozenset(entry.get("lladdr") for entry in own)
 
     def listen(self, link: Link, mac: str) -> None:
-        """Put a MAC into the interface's unicast filter (bridge fdb add MAC dev IF self)."""
-        with _refusal(f"{mac} could not be put into {link.name}'s unicast filter", errno.EEXIST):
+        """Put a MAC into the interface's filter (bridge fdb add MAC dev IF self)."""
+        with _refusal(f"{mac} could not be put into {link.name}'s filter", errno.EEXIST):
             self._filter("add", link, mac)
 
     def unlisten(self, link: Link, mac: str) -> None:
@@ -144,6 +175,12 @@ class Links:
 
     def _filter(self, verb: str, link: Link, mac: str) -> None:
         self._ipr.fdb(verb, ifindex=link.index, lladdr=mac, flags=_NTF_SELF, state=_NUD_PERMANENT)
+
+
+def stand_in(name: str) -> None:
+    """Make an interface of that name that no packet will ever pass."""
+    with IPRoute() as ipr, _refusal(f"no stand-in for {name} could be made"):
+        ipr.link("add", ifname=name, kind="veth")
 
 
 @contextmanager

@@ -1,19 +1,23 @@
 # A scratch network namespace: the kernel checks a ruleset, and this machine is not touched.
 # Rule 1: all of it happens in a child process; its namespaces die with it.
 # Rule 2: the stand-in interface is the new namespace's own loopback under another name: a
-#         netdev chain needs a device, and no packet will ever pass it.
+#         netdev chain needs a device, and no packet will ever pass it. Each more one is a veth.
 """Load commands where they harm nobody, and list what the kernel made of them."""
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from vipnft.errors import KernelError, UsageError, VipnftError
 from vipnft.expr import Commands, Table
 from vipnft.kernel import libc, nft
+from vipnft.kernel.links import stand_in
 
 
-def listing(commands: Commands, tables: tuple[Table, ...], interface: str) -> dict[str, str]:
+def listing(
+    commands: Commands, tables: tuple[Table, ...], interfaces: Sequence[str]
+) -> dict[str, str]:
     """Return each table's text as the kernel lists it once `commands` are loaded.
 
     Needs root, or a kernel that lets anybody make a user namespace; UsageError otherwise,
@@ -25,7 +29,7 @@ def listing(commands: Commands, tables: tuple[Table, ...], interface: str) -> di
         try:
             os.close(reader)
             with os.fdopen(writer, "w") as answers:
-                json.dump(_in_child(commands, tables, interface), answers)
+                json.dump(_in_child(commands, tables, interfaces), answers)
         finally:  # whatever happened: never up the parent's stack
             os._exit(0)
     os.close(writer)
@@ -42,18 +46,24 @@ def listing(commands: Commands, tables: tuple[Table, ...], interface: str) -> di
     return found
 
 
-def _in_child(commands: Commands, tables: tuple[Table, ...], interface: str) -> dict[str, object]:
+def _in_child(
+    commands: Commands, tables: tuple[Table, ...], interfaces: Sequence[str]
+) -> dict[str, object]:
     try:
         _enter()
         nft.renew()
-        libc.rename("lo", interface)
+        first, *more = interfaces
+        libc.rename("lo", first)
+        for interface in more:
+            stand_in(interface)
         nft.apply(commands)
         return {"listing": nft.listing(tables)}
     except VipnftError as error:
         kind = "usage" if isinstance(error, UsageError) else "kernel"
         return {"refused": str(error), "fix": error.fix, "kind": kind}
     except OSError as error:
-        what = f"no stand-in for {interface} in a scratch network namespace: {error.strerror}"
+        names = ", ".join(interfaces)
+        what = f"no stand-in for {names} in a scratch network namespace: {error.strerror}"
         return {"refused": what, "fix": "", "kind": "kernel"}
 
 

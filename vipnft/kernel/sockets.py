@@ -6,9 +6,11 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Collection
-from ipaddress import IPv4Address
+from ipaddress import ip_address
+from typing import NamedTuple
 
 from vipnft.errors import KernelError
+from vipnft.model import Address
 
 _SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
 _NLM_F_REQUEST_DUMP = 0x301  # linux/netlink.h: NLM_F_REQUEST | NLM_F_DUMP
@@ -19,14 +21,24 @@ _NETLINK_SOCK_DIAG = 4
 _LIVE = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI48x")
-_ADDRESSES = struct.Struct("=8x16s16s")  # of inet_diag_msg: source, destination
+_PORTS = struct.Struct("!4xHH")  # of inet_diag_msg: source, destination
+_ADDRESSES = struct.Struct("=8x16s16s")  # likewise
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
-def clients(local: Collection[IPv4Address]) -> Counter[IPv4Address]:
-    """Return how many live TCP connections each client has with one of the local addresses."""
+class End(NamedTuple):
+    """A connection's other end, and the port here."""
+
+    client: Address
+    port: int
+    service: int
+
+
+def clients(local: Collection[Address]) -> Counter[End]:
+    """Return how many live TCP connections there are from each end to one of the local
+    addresses: more than one where several local addresses have the same."""
     wanted = {address.packed for address in local}
-    found: Counter[bytes] = Counter()
+    found: Counter[End] = Counter()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as kernel:
         for family in (socket.AF_INET, socket.AF_INET6):
             body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _LIVE)
@@ -36,10 +48,10 @@ def clients(local: Collection[IPv4Address]) -> Counter[IPv4Address]:
             )
             while _more(kernel.recv(1 << 18), family, wanted, found):
                 pass
-    return Counter({IPv4Address(packed): count for packed, count in found.items()})
+    return found
 
 
-def _more(data: bytes, family: int, wanted: Collection[bytes], found: Counter[bytes]) -> bool:
+def _more(data: bytes, family: int, wanted: Collection[bytes], found: Counter[End]) -> bool:
     """Count the records of one datagram; tell whether another one follows."""
     at = 0
     while at < len(data):
@@ -48,12 +60,13 @@ def _more(data: bytes, family: int, wanted: Collection[bytes], found: Counter[by
             return False
         if kind == _NLMSG_ERROR:
             raise KernelError("the kernel does not tell its sockets (inet_diag)")
+        service, port = _PORTS.unpack_from(data, at + _HEADER.size)
         source, client = _ADDRESSES.unpack_from(data, at + _HEADER.size)
         if family == socket.AF_INET:
             source, client = source[:4], client[:4]
         elif source[:12] == _MAPPED:
             source, client = source[12:], client[12:]
         if source in wanted:
-            found[client] += 1
+            found[End(ip_address(client), port, service)] += 1
         at += (length + 3) & ~3
     return True

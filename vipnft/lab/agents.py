@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from vipnft import config
 from vipnft.lab import state
 from vipnft.lab.lab import Lab
+from vipnft.render import render
 
 
 def start(lab: Lab, url: str = "") -> Path:
@@ -18,7 +18,7 @@ def start(lab: Lab, url: str = "") -> Path:
     home.mkdir(exist_ok=True)
     cluster = lab.cluster
     agents = replace(cluster.agents, store=url or f"sqlite://{home}/store.db")
-    lab.config.write_text(config.render(replace(cluster, agents=agents)))
+    lab.config.write_text(render(replace(cluster, agents=agents)))
     for host in lab.hosts:
         with (home / f"{host}.log").open("ab") as log:
             lab.popen(host, ["vipnft", "agent", f"--{lab.mode}"], stdout=log, stderr=log)

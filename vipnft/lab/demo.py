@@ -157,7 +157,7 @@ def _result(
     by_mac = tally.syn_acks_by_mac()
     vip = str(lab.vip)
     up, ready, connected = seconds
-    listen_mac = lab.cluster.listen_mac
+    listen_mac = lab.cluster.nics(lab.hosts[0])[0].listen_mac(lab.mode)
     return DemoResult(
         mode=lab.mode,
         clients=clients,
@@ -182,7 +182,7 @@ def _result(
 def _disagreeing(lab: Lab, said: dict[str, str], tally: Tally, listen_mac: str) -> int:
     """Compare the two witnesses, client by client."""
     macs = {
-        host: plan.host_mac(number) if lab.mode is Mode.SWITCH else listen_mac
+        host: listen_mac if lab.mode is Mode.HUB else plan.host_mac(number)
         for number, host in enumerate(lab.hosts, 1)
     }
     return sum(
@@ -195,5 +195,5 @@ def _disagreeing(lab: Lab, said: dict[str, str], tally: Tally, listen_mac: str) 
 
 def _hosts(lab: Lab, answers: Counter[str], by_mac: Counter[str]) -> Iterator[HostFigures]:
     for number, name in enumerate(lab.hosts, 1):
-        seen = by_mac[plan.host_mac(number)] if lab.mode is Mode.SWITCH else None
+        seen = None if lab.mode is Mode.HUB else by_mac[plan.host_mac(number)]
         yield HostFigures(name=name, answers=answers[name], syn_acks=seen)

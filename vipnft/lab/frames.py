@@ -11,16 +11,23 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 ETH_IPV4, ETH_ARP, ETH_IPV6 = 0x0800, 0x0806, 0x86DD
-ICMP, TCP, UDP = 1, 6, 17
+ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 ARP_REQUEST, ARP_REPLY = 1, 2
 
+SOLICIT, ADVERT = 135, 136
+
 SNAP = 160
-"""Bytes of a frame that are enough for `parse`, with every IP option there can be."""
+"""Bytes of a frame that are enough for `parse`, with every IPv4 option there can be, or a few
+extension headers of IPv6."""
 
 _ETHERNET = struct.Struct("!6s6sH")
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
+_IPV6 = struct.Struct("!IHBB16s16s")
+_EXTENSION = struct.Struct("!BBH")
+_HOP_BY_HOP, _FRAGMENT, _DESTINATION = 0, 44, 60
+_ND = struct.Struct("!BBHI16s")
 _TCP = struct.Struct("!HHIIHH")
 _UDP = struct.Struct("!HH")
 
@@ -35,6 +42,15 @@ class Arp(NamedTuple):
     target: str
 
 
+class Nd(NamedTuple):
+    """A neighbour solicitation or advertisement: its type, whom it is about, and the MAC that
+    its first option gives, if there is one."""
+
+    type: int
+    target: str
+    mac: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """One frame. Ports are 0 without TCP or UDP; `flags`, `seq` and `ack` are TCP's alone.
@@ -47,6 +63,7 @@ class Frame:
     dst_mac: str
     ethertype: int
     arp: Arp | None = None
+    nd: Nd | None = None
     src: str = ""
     dst: str = ""
     protocol: int = 0
@@ -80,7 +97,8 @@ def parse(data: bytes, *, outgoing: bool = False) -> Frame | None:
         return None
     dst, src, ethertype = _ETHERNET.unpack_from(data)
     macs = {"outgoing": outgoing, "src_mac": src.hex(":"), "dst_mac": dst.hex(":")}
-    more = {ETH_ARP: _arp, ETH_IPV4: _ipv4}.get(ethertype, _nothing)(data[_ETHERNET.size :])
+    read = {ETH_ARP: _arp, ETH_IPV4: _ipv4, ETH_IPV6: _ipv6}.get(ethertype, _nothing)
+    more = read(data[_ETHERNET.size :])
     return Frame(**macs, ethertype=ethertype, **more)  # type: ignore[arg-type]
 
 
@@ -122,6 +140,24 @@ def _ipv4(data: bytes) -> dict[str, object]:
     return found | _transport(protocol, data[header:])
 
 
+def _ipv6(data: bytes) -> dict[str, object]:
+    if len(data) < _IPV6.size:
+        return {}
+    _, _, protocol, _, src, dst = _IPV6.unpack_from(data)
+    found: dict[str, object] = {
+        "src": socket.inet_ntop(socket.AF_INET6, src),
+        "dst": socket.inet_ntop(socket.AF_INET6, dst),
+    }
+    rest = data[_IPV6.size :]
+    while protocol in {_HOP_BY_HOP, _FRAGMENT, _DESTINATION} and len(rest) >= 8:
+        following, length, offset = _EXTENSION.unpack_from(rest)
+        if protocol == _FRAGMENT and offset & 0xFFF8:  # a later fragment has no ports
+            return found | {"protocol": following}
+        rest = rest[8 if protocol == _FRAGMENT else 8 * (length + 1) :]
+        protocol = following
+    return found | {"protocol": protocol} | _transport(protocol, rest)
+
+
 def _transport(protocol: int, data: bytes) -> dict[str, object]:
     if protocol == TCP and len(data) >= _TCP.size:
         sport, dport, seq, ack, flags, _ = _TCP.unpack_from(data)
@@ -129,6 +165,16 @@ def _transport(protocol: int, data: bytes) -> dict[str, object]:
     if protocol == UDP and len(data) >= _UDP.size:
         sport, dport = _UDP.unpack_from(data)
         return {"sport": sport, "dport": dport}
-    if protocol == ICMP and len(data) >= 2:
-        return {"icmp_type": data[0], "icmp_code": data[1]}
+    if protocol in {ICMP, ICMP6} and len(data) >= 2:
+        about = _nd(data) if protocol == ICMP6 and data[0] in {SOLICIT, ADVERT} else None
+        return {"icmp_type": data[0], "icmp_code": data[1], "nd": about}
     return {}
+
+
+def _nd(data: bytes) -> Nd | None:
+    if len(data) < _ND.size:
+        return None
+    kind, _, _, _, target = _ND.unpack_from(data)
+    option = data[_ND.size : _ND.size + 8]
+    mac = option[2:].hex(":") if len(option) == 8 and option[0] in {1, 2} else ""
+    return Nd(kind, socket.inet_ntop(socket.AF_INET6, target), mac)

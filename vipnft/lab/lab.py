@@ -28,6 +28,7 @@ from vipnft.lab.plan import Plan
 from vipnft.lab.start import need_tools, start
 from vipnft.lab.state import State
 from vipnft.model import Cluster, Mode
+from vipnft.render import render
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _END = 20.0
@@ -76,7 +77,7 @@ class Lab:
         need_tools()
         claim = state.claim(name)
         try:
-            text = config.render(plan.cluster(hosts, seed=seed, buckets=buckets))
+            text = render(plan.cluster(hosts, seed=seed, buckets=buckets))
             state.cluster_file(name).write_text(text)
             return cls(start(name, wanted))
         except BaseException:

@@ -12,12 +12,26 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
+from vipnft.kernel import nft
 from vipnft.lab import namespaces, plan
 from vipnft.lab.plan import BRIDGE, CLIENTS, ROUTER, SEGMENT, Plan
 from vipnft.model import Mode
 
 _RTMGRP_LINK = 1  # linux/rtnetlink.h
 _FORWARDING = 3  # linux/if_bridge.h
+_ROUTER_PORT = 2  # linux/if_bridge.h: MDB_RTR_TYPE_PERM
+# Linux bridges look at the group's IP address, so that frames to a group's MAC with a VIP as their
+# destination reach no member. Switches look at the MAC: so do these rules. The bridge's own part is
+# to ask for members, and to let group frames through to all ports.
+_SNOOPING = """
+add table bridge snooping
+add set bridge snooping members { type ifname . ether_addr; flags dynamic,timeout; timeout 260s; }
+add chain bridge snooping reports { type filter hook prerouting priority 0; }
+add rule bridge snooping reports ip protocol igmp @th,0,8 { 0x12, 0x16 } update @members { iifname . ether daddr }
+add chain bridge snooping members-only { type filter hook forward priority 0; }
+add rule bridge snooping members-only ether daddr & ff:ff:ff:ff:ff:00 == 01:00:5e:00:00:00 accept
+add rule bridge snooping members-only ether daddr & ff:ff:ff:80:00:00 == 01:00:5e:00:00:00 oifname . ether daddr != @members drop
+"""  # noqa: E501
 _SETTLE = 10.0
 """Seconds without any change after which the ports won't come up any more."""
 
@@ -56,6 +70,9 @@ def _prepare(node: str) -> None:
         _sysctl(f"ipv6/conf/{scope}/router_solicitations", 0)
         if node == SEGMENT:
             _sysctl(f"ipv6/conf/{scope}/disable_ipv6", 1)
+        _sysctl(f"ipv6/conf/{scope}/forwarding", int(node == ROUTER))
+        # What snoops in this lab reads version 2, as the bridge's querier speaks it.
+        _sysctl(f"ipv4/conf/{scope}/force_igmp_version", 2)
     _sysctl("ipv4/ip_forward", int(node == ROUTER))
 
 
@@ -85,6 +102,11 @@ def _segment(ip: IPRoute, lab: Plan, networks: Mapping[str, int]) -> dict[int, s
         ports[port] = node
         if lab.mode is Mode.HUB:
             ip.brport("set", index=port, learning=0)
+        if lab.mode is Mode.IGMP:
+            ip.brport("set", index=port, mcast_router=_ROUTER_PORT)
+    if lab.mode is Mode.IGMP:
+        ip.link("set", index=bridge, kind="bridge", br_mcast_snooping=1, br_mcast_querier=1)
+        nft.run(_SNOOPING)
     return ports
 
 
@@ -114,26 +136,34 @@ def _router(ip: IPRoute, lab: Plan, clients: int) -> None:
     # The router's end alone: were the clients' smaller too, their MSS would say so, no host
     # would ever send a large segment, and there were no path MTU to be discovered.
     ip.link("set", index=socket.if_nametoindex("eth1"), mtu=lab.mtu)
-    _up(ip, "eth0", f"{plan.NEAR_ROUTER}/24", f"{plan.FAR_ROUTER}/16")
+    addresses = (plan.NEAR_ROUTER, 24), (plan.FAR_ROUTER, 16), (plan.ROUTER6, 64)
+    _up(ip, "eth0", *(f"{address}/{length}" for address, length in addresses))
     _up(ip, "eth1", f"{plan.UPLINK}/30")
     ip.route("add", dst=str(plan.CLIENT_NET), gateway=str(plan.DOWNLINK))
+    if lab.mtu >= plan.MIN_MTU6:
+        index = socket.if_nametoindex("eth1")
+        ip.addr("add", index=index, address=f"{plan.UPLINK6}/64")
+        ip.route("add", dst=str(plan.CLIENT_NET6), gateway=str(plan.DOWNLINK6))
 
 
 def _clients(ip: IPRoute) -> None:
-    """Give the clients their addresses: all of a /10, by one local route."""
-    _up(ip, "eth0", f"{plan.DOWNLINK}/30")
+    """Give the clients their addresses: all of a /10 and a /48, by one local route each."""
+    _up(ip, "eth0", f"{plan.DOWNLINK}/30", f"{plan.DOWNLINK6}/64")
     ip.route("add", dst="default", gateway=str(plan.UPLINK))
-    ip.route(
-        "add", type="local", table=255, scope="host",
-        dst=str(plan.CLIENT_NET), oif=socket.if_nametoindex("lo"),
-    )  # fmt: skip
+    ip.route("add", dst="::/0", gateway=str(plan.UPLINK6))
+    lo = socket.if_nametoindex("lo")
+    _sysctl("ipv6/ip_nonlocal_bind", 1)  # which a local route alone does not allow there
+    ip.route("add", type="local", table=255, scope="host", dst=str(plan.CLIENT_NET), oif=lo)
+    ip.route("add", type="local", table=255, dst=str(plan.CLIENT_NET6), oif=lo)
 
 
 def _host(ip: IPRoute, number: int) -> None:
     """Give a host its own address and its way out."""
     network = plan.host_network(number)
-    _up(ip, "eth0", f"{plan.host_address(number)}/{network.prefixlen}")
+    own = f"{plan.host_address(number)}/{network.prefixlen}", f"{plan.host_address6(number)}/64"
+    _up(ip, "eth0", *own)
     ip.route("add", dst="default", gateway=str(plan.host_gateway(number)))
+    ip.route("add", dst="::/0", gateway=str(plan.ROUTER6))
 
 
 def _up(ip: IPRoute, name: str, *addresses: str) -> None:

@@ -5,13 +5,13 @@ Rule 2: no socket, file, clock or process here.
 """
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from vipnft.errors import UsageError
-from vipnft.model import Cluster, Host, Mode, default_listen_mac
+from vipnft.model import Cluster, Host, Mode, Segment, default_listen_mac
 
-VIP = IPv4Address("192.0.2.100")
-"""The service address; hosts that carry it are told so by the lab's cluster file only."""
+VIP, VIP6 = IPv4Address("192.0.2.100"), IPv6Address("2001:db8::100")
+"""The service addresses; hosts that carry them are told so by the lab's cluster file only."""
 
 SEED = 0x6D2F1C3B
 """A fixed seed: the same clients meet the same hosts in every lab."""
@@ -28,11 +28,17 @@ UPLINK, DOWNLINK = IPv4Address("10.255.0.1"), IPv4Address("10.255.0.2")
 """The router's and the clients' end of the link between them, a /30."""
 CLIENT_NET = IPv4Network("10.64.0.0/10")
 """Any address in it may be bound to in the clients node."""
+NET6, ROUTER6 = IPv6Network("2001:db8::/64"), IPv6Address("2001:db8::fe")
+UPLINK6, DOWNLINK6 = IPv6Address("fd00::1"), IPv6Address("fd00::2")
+CLIENT_NET6 = IPv6Network("2001:db8:64::/48")
+"""The same for IPv6; all hosts are in one network."""
 
 ROUTER_MAC, BRIDGE_MAC = "02:00:00:01:00:00", "02:00:00:02:00:00"
 MAX_HOSTS = 1022
 """A Linux bridge has 1,023 ports; the router needs one."""
 MIN_MTU = 576
+MIN_MTU6 = 1280
+"""Below this a link has no IPv6 (RFC 8200, 5)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +86,11 @@ def host_address(number: int) -> IPv4Address:
     return (NEAR_NET if number <= NEAR else FAR_NET)[number]
 
 
+def host_address6(number: int) -> IPv6Address:
+    """Return host `number`'s own IPv6 address."""
+    return NET6[0x10000 + number]
+
+
 def host_network(number: int) -> IPv4Network:
     """Return the network host `number` believes itself in."""
     return NEAR_NET if number <= NEAR else FAR_NET
@@ -95,13 +106,19 @@ def client_address(number: int) -> IPv4Address:
     return CLIENT_NET[1 + number]
 
 
+def client_address6(number: int) -> IPv6Address:
+    """Return the IPv6 address of client `number`, from 0: each in a network of its own."""
+    return CLIENT_NET6[(1 + number) << 64 | 1 + number]
+
+
 def cluster(hosts: int, *, seed: int = SEED, buckets: int = 256) -> Cluster:
     """Return the cluster that the hosts of a lab form, all of equal weight."""
     return Cluster(
         name="lab",
         seed=seed,
-        vips=(VIP,),
-        listen_mac=default_listen_mac(VIP),
-        hosts=tuple(Host(name=host_name(n), interface="eth0") for n in range(1, hosts + 1)),
+        segments=(
+            Segment(interface="eth0", vips=(VIP, VIP6), listen_mac=default_listen_mac((VIP,))),
+        ),
+        hosts=tuple(Host(name=host_name(n)) for n in range(1, hosts + 1)),
         buckets=buckets,
     )

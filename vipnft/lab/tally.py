@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from vipnft.lab.frames import ARP_REPLY, ARP_REQUEST, UDP, Frame
+from vipnft.lab.frames import ARP_REPLY, ARP_REQUEST, SOLICIT, UDP, Frame, Nd
 
 DNS = 53
 
@@ -66,6 +66,12 @@ class Tally:
     arp_replies: Counter[Asked] = field(default_factory=Counter)
     arp_macs: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """What ARP replies said, by address: sender MACs in the packet (not in the frame)."""
+    solicits: Counter[Asked] = field(default_factory=Counter)
+    """Neighbour solicitations, by who asks ("::": somebody who wants the address)."""
+    adverts: Counter[Asked] = field(default_factory=Counter)
+    """Neighbour advertisements, by whom they go to."""
+    nd_macs: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """What advertisements said, by address: MACs in their option."""
     queries: Counter[Query] = field(default_factory=Counter)
     """DNS queries by client, port and server."""
     responses: defaultdict[Query, Counter[str]] = field(
@@ -81,6 +87,8 @@ class Tally:
         self.sources[frame.src_mac] += 1
         if frame.arp is not None:
             self._arp(frame)
+        elif frame.nd is not None:
+            self._nd(frame, frame.nd)
         elif frame.is_syn:
             self.syns[Flow(frame.src, frame.sport, frame.dst, frame.dport, frame.seq)] += 1
         elif frame.is_syn_ack or frame.is_rst:
@@ -97,6 +105,13 @@ class Tally:
         elif arp.operation == ARP_REPLY:
             self.arp_replies[Asked(arp.target, arp.sender)] += 1
             self.arp_macs[arp.sender][arp.sender_mac] += 1
+
+    def _nd(self, frame: Frame, nd: Nd) -> None:
+        if nd.type == SOLICIT:
+            self.solicits[Asked(frame.src, nd.target)] += 1
+        else:
+            self.adverts[Asked(frame.dst, nd.target)] += 1
+            self.nd_macs[nd.target][nd.mac] += 1
 
     def _answer(self, frame: Frame) -> None:
         first = (frame.ack - 1) & 0xFFFFFFFF

@@ -1,0 +1,90 @@
+"""Frames made by hand, with right checksums, and sent out of a node's interface."""
+
+import socket
+import struct
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
+
+from tests.netns.support import LISTEN, VIP, VIP6
+from vipnft.lab.lab import Lab
+from vipnft.nd import group_mac, solicited_node
+
+ROUTER = "02:00:00:01:00:00"
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+ARP, IPV4, IPV6 = b"\x08\x06", b"\x08\x00", b"\x86\xdd"
+
+
+def mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def send(lab: Lab, node: str, *frames: bytes) -> None:
+    with lab.socket(node, socket.AF_PACKET, socket.SOCK_RAW, 0) as port:
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
+        for frame in frames:
+            port.sendto(frame, ("eth0", int.from_bytes(frame[12:14], "big")))
+
+
+def arp(
+    asker: str,
+    target: str = VIP,
+    *,
+    source: str = ROUTER,
+    destination: str = BROADCAST,
+    tag: bytes = b"",
+    operation: int = 1,
+) -> bytes:
+    body = struct.pack(
+        "!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, operation,
+        mac(source), IPv4Address(asker).packed, b"", IPv4Address(target).packed,
+    )  # fmt: skip
+    return mac(destination) + mac(source) + tag + ARP + body
+
+
+def icmp6(source: str, target: str, body: bytes, *, hops: int = 255) -> bytes:
+    """Return an IPv6 packet of an ICMPv6 message whose checksum is not filled in yet."""
+    a, b = IPv6Address(source).packed, IPv6Address(target).packed
+    total = checksum(a + b + struct.pack("!II", len(body), 58) + body)
+    body = body[:2] + struct.pack("!H", total) + body[4:]
+    return struct.pack("!IHBB", 6 << 28, len(body), 58, hops) + a + b + body
+
+
+def solicitation(
+    asker: str,
+    target: str = VIP6,
+    *,
+    source: str = ROUTER,
+    to: str = "",
+    options: Sequence[bytes] | None = None,
+    hops: int = 255,
+) -> bytes:
+    """Return a neighbour solicitation; without `to`, to the group, as when nothing is known."""
+    group = solicited_node(IPv6Address(target))
+    own = [] if asker == "::" else [b"\1\1" + mac(source)]
+    more = b"".join(own if options is None else options)
+    body = struct.pack("!BBHI", 135, 0, 0, 0) + IPv6Address(target).packed + more
+    destination = LISTEN if to else group_mac(group)
+    return mac(destination) + mac(source) + IPV6 + icmp6(asker, to or str(group), body, hops=hops)
+
+
+def ipv4(source: str, target: str, protocol: int, body: bytes, *, fragment: int = 0) -> bytes:
+    """Return an IPv4 packet; `fragment` is the whole field: flags and offset."""
+    a, b = IPv4Address(source).packed, IPv4Address(target).packed
+    size = 20 + len(body)
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, size, 7, fragment, 64, protocol, 0, a, b)
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
+
+
+def syn(source: str, target: str = VIP, port: int = 81) -> bytes:
+    """Return a SYN in an IPv4 packet."""
+    a, b = IPv4Address(source).packed, IPv4Address(target).packed
+    tcp = struct.pack("!HHIIBBHHH", 4242, port, 7, 0, 5 << 4, 2, 1024, 0, 0)
+    total = checksum(a + b + struct.pack("!HH", 6, len(tcp)) + tcp)
+    return ipv4(source, target, 6, tcp[:16] + struct.pack("!H", total) + tcp[18:])
+
+
+def checksum(data: bytes) -> int:
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

@@ -1,0 +1,135 @@
+# What of a packet is hashed: the client's address, its network, or its flow.
+# Rule 1: an expression here and `key`, its twin, give the same bytes.
+# Rule 2: where ports decide, a fragment has none: it is put together first, then decided upon.
+"""Hash keys, as nft expressions and as bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_network
+
+from vipnft.expr import Expr, both, concat, payload, raw
+from vipnft.jhash import scaled
+from vipnft.model import Address, Affinity, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a key is made: of so many bits of the address, and of the port or not."""
+
+    prefix4: int = 32
+    prefix6: int = 128
+    port: bool = False
+
+
+CLIENT = Kind()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """An IP version, as nft names its header and its ICMP; `any` is a name of all addresses.
+
+    Offsets in bits, of the packet that an ICMP error returns, from the ICMP header on: of its
+    protocol, its destination and its ports (no options or extension headers before these).
+    """
+
+    header: str
+    icmp: str
+    errors: tuple[str, ...]
+    bits: int
+    any: str
+    protocol: int
+    daddr: int
+    ports: int
+
+    def prefix(self, kind: Kind) -> int:
+        """Return how many bits of an address count."""
+        return kind.prefix4 if self is V4 else kind.prefix6
+
+
+_ERRORS = ("destination-unreachable", "time-exceeded", "parameter-problem")
+V4 = Version(
+    header="ip", icmp="icmp", errors=_ERRORS, bits=32, any="0.0.0.0",  # noqa: S104 - no socket's
+    protocol=64 + 72, daddr=64 + 128, ports=64 + 160,
+)  # fmt: skip
+V6 = Version(
+    header="ip6", icmp="ipv6-icmp", errors=(*_ERRORS, "packet-too-big"), bits=128, any="::",
+    protocol=64 + 48, daddr=64 + 192, ports=64 + 320,
+)  # fmt: skip
+
+
+def kind_of(service: Service) -> Kind:
+    """Return how a service's packets are dealt."""
+    match service.affinity:
+        case Affinity.SUBNET:
+            return Kind(service.prefix4, service.prefix6)
+        case Affinity.FLOW:
+            return Kind(port=True)
+        case Affinity.CLIENT:
+            return CLIENT
+
+
+def kind_at(services: Sequence[Service], protocol: str, port: int) -> Kind:
+    """Return how packets to a port are dealt."""
+    for service in services:
+        if service.protocol == protocol and any(a <= port <= b for a, b in service.ports):
+            return kind_of(service)
+    return dealt(services)[0]
+
+
+def dealt(services: Sequence[Service]) -> tuple[Kind, tuple[Service, ...]]:
+    """Return how packets are dealt, and the services whose packets are dealt otherwise.
+
+    Without the latter no port need be looked at before a bucket is known.
+    """
+    kinds = {kind_of(service) for service in services}
+    if len(kinds) == 1 and not (only := kinds.pop()).port:
+        return only, ()
+    return CLIENT, tuple(service for service in services if kind_of(service) != CLIENT)
+
+
+def source(kind: Kind, version: Version) -> Expr:
+    """Return the key of a client's packet."""
+    return _key(kind, version, "saddr", "sport")
+
+
+def target(kind: Kind, version: Version) -> Expr:
+    """Return the key of a packet to a client: the same bytes as of its answer."""
+    return _key(kind, version, "daddr", "dport")
+
+
+def _key(kind: Kind, version: Version, address: str, port: str) -> Expr:
+    whole = payload(version.header, address)
+    part = whole if version.prefix(kind) == version.bits else both(whole, _mask(kind, version))
+    return concat(part, payload("th", port)) if kind.port else part
+
+
+def returned(kind: Kind, version: Version) -> Expr:
+    """Return the key of an ICMP error: of the client whose packet it returns."""
+    whole = raw("th", version.daddr, version.bits)
+    if kind.port:
+        return concat(whole, raw("th", version.ports + 16, 16))
+    if version.prefix(kind) == version.bits:
+        return whole
+    # In pieces: JSON has no number of 128 bits.
+    mask = ip_network(f"{version.any}/{version.prefix(kind)}").netmask.packed
+    parts = [
+        both(raw("th", version.daddr + 8 * at, 32), int.from_bytes(mask[at : at + 4], "big"))
+        for at in range(0, len(mask), 4)
+    ]
+    return parts[0] if len(parts) == 1 else concat(*parts)
+
+
+def _mask(kind: Kind, version: Version) -> str:
+    return str(ip_network(f"{version.any}/{version.prefix(kind)}").netmask)
+
+
+def key(kind: Kind, client: Address, port: int = 0) -> bytes:
+    """Return the bytes that are hashed of a client, and of its port where that counts."""
+    prefix = kind.prefix4 if isinstance(client, IPv4Address) else kind.prefix6
+    address = ip_network(f"{client}/{prefix}", strict=False).network_address.packed
+    return address + (port.to_bytes(2, "big") + bytes(2) if kind.port else b"")
+
+
+def bucket(kind: Kind, client: Address, seed: int, buckets: int, port: int = 0) -> int:
+    """Return a client's bucket, 0..buckets-1, as the kernel decides it."""
+    return scaled(key(kind, client, port), seed, buckets)

@@ -1,0 +1,197 @@
+# The inet table: what happens to packets of this host's buckets behind conntrack.
+# Rule 1: it has a say in packets to VIPs that came in by their interface, and in those that this
+#         host sends from a VIP on its own account; in no others.
+# Rule 2: at rest `moving` is empty; it is there so that conntrack knows every connection.
+"""Buckets on the move, services, and connections from a VIP, as libnftables commands."""
+
+from collections.abc import Iterator, Sequence
+
+from vipnft import affinity
+from vipnft.affinity import Kind, Version
+from vipnft.expr import (
+    ACCEPT,
+    CT_STATE,
+    DROP,
+    IIFNAME,
+    L4PROTO,
+    MARK,
+    NOTRACK,
+    OIFNAME,
+    RESET,
+    Commands,
+    Stmt,
+    assign,
+    both,
+    exists,
+    goto,
+    jhash,
+    jump,
+    match,
+    one_of,
+    payload,
+    raw,
+    reject,
+    vmap,
+)
+from vipnft.ingress import FRAGMENT, ports, to_vip, versions
+from vipnft.model import Cluster, Mode, Nic, Service
+from vipnft.tables import INET
+
+_RAW, _MANGLE, _FILTER = -300, -150, 0
+_CLEAR = assign(MARK, 0)
+_PINGS = ("icmp", "ipv6-icmp")
+_CONNECTIONS = ("tcp", "sctp")
+
+
+def inet(cluster: Cluster, nics: Sequence[Nic], mode: Mode) -> Commands:
+    """Return the inet table's commands, without buckets."""
+    _, special = affinity.dealt(cluster.services)
+    return [
+        INET.set("joined", timeout=True),
+        INET.verdicts("moving"),
+        INET.set("mine", size=cluster.buckets),
+        *_moving(cluster.services),
+        *(_reassembled(cluster, nics, special) if special else []),
+        *INET.chain(
+            "here",
+            *([[match(MARK, FRAGMENT), jump("reassembled")]] if special else []),
+            [vmap(MARK, "moving")],
+            [_CLEAR],
+        ),
+        *_hook("prerouting", _MANGLE, _from_clients(nics, goto("here"))),
+        *_untracked(cluster.services, nics),
+        *_services(cluster.services, nics),
+        *_outward(cluster, nics),
+        *(_no_forwarding(nics) if mode is Mode.HUB else []),
+    ]
+
+
+def _hook(hook: str, priority: int, rules: Iterator[list[Stmt]], name: str = "") -> Commands:
+    return INET.chain(name or hook, *rules, hook=hook, prio=priority)
+
+
+def _from_clients(nics: Sequence[Nic], *then: Stmt) -> Iterator[list[Stmt]]:
+    for nic in nics:
+        for version in versions([nic]):
+            yield [match(IIFNAME, nic.interface), to_vip(nic, version), *then]
+
+
+def _to_clients(nics: Sequence[Nic], *then: Stmt) -> Iterator[list[Stmt]]:
+    for nic in nics:
+        for version in versions([nic]):
+            yield [match(OIFNAME, nic.interface), to_vip(nic, version, "saddr"), *then]
+
+
+def _served(services: Sequence[Service]) -> Iterator[Stmt]:
+    for service in services:
+        yield match(payload(service.protocol, "dport"), ports(service))
+
+
+def _moving(services: Sequence[Service]) -> Commands:
+    quic = list(_served([service for service in services if service.quic]))
+    established = match(CT_STATE, "established", "in")
+    opening = match(both(payload("tcp", "flags"), ["fin", "syn", "rst", "ack"]), "syn")
+    return [
+        *INET.chain(
+            "draining",
+            # Connections only: a bucket's other UDP and pings move at once, or two would answer.
+            [_CLEAR, match(L4PROTO, one_of(_CONNECTIONS)), established, ACCEPT],
+            *([service, established, ACCEPT] for service in quic),
+            [match(L4PROTO, one_of(_PINGS)), match(CT_STATE, "related", "in"), ACCEPT],
+            [DROP],
+        ),
+        *INET.chain(
+            "joining",
+            [match(MARK, "@joined", "!="), _CLEAR, ACCEPT],
+            [_CLEAR, match(CT_STATE, ["established", "related"], "in"), ACCEPT],
+            [opening, ACCEPT],
+            [exists({"sctp chunk": {"name": "init"}}), ACCEPT],
+            # The former owner's connections: silence, for a reset would end them.
+            [match(L4PROTO, one_of(_CONNECTIONS)), DROP],
+            # QUIC's short header (RFC 9000, 17.3): of a connection that is not one of ours.
+            *([service, match(raw("th", 64, 1), 0), DROP] for service in quic),
+            [ACCEPT],
+        ),
+    ]
+
+
+def _reassembled(cluster: Cluster, nics: Sequence[Nic], special: Sequence[Service]) -> Commands:
+    """What came in fragments, taken by all hosts: now its ports tell whose it is."""
+    default, _ = affinity.dealt(cluster.services)
+    rules: list[list[Stmt]] = []
+    for version in versions(nics):
+        for service in special:
+            kind = affinity.kind_of(service)
+            rules.append([*_served([service]), _hashed(cluster, kind, version), goto("if-mine")])
+        rules.append([_hashed(cluster, default, version), goto("if-mine")])
+    return [
+        *INET.chain("if-mine", [match(MARK, "@mine", "!="), DROP]),
+        *INET.chain("reassembled", *rules),
+    ]
+
+
+def _hashed(cluster: Cluster, kind: Kind, version: Version) -> Stmt:
+    of = affinity.source(kind, version)
+    return assign(MARK, jhash(of, mod=cluster.buckets, seed=cluster.seed))
+
+
+def _untracked(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
+    """Keep services without connections out of conntrack, both ways."""
+    chosen = [service for service in services if not service.track]
+    if not chosen:
+        return []
+    coming = [[*rule, seen, NOTRACK] for rule in _from_clients(nics) for seen in _served(chosen)]
+    going = [
+        [*rule, match(payload(service.protocol, "sport"), ports(service)), NOTRACK]
+        for rule in _to_clients(nics)
+        for service in chosen
+    ]
+    return [
+        *_hook("prerouting", _RAW, iter(coming), "untracked-in"),
+        *_hook("output", _RAW, iter(going), "untracked-out"),
+    ]
+
+
+def _services(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
+    """Refuse what is not served, as a host without a listener would."""
+    if not services:
+        return []
+    return [
+        *INET.chain(
+            "services",
+            [match(CT_STATE, ["established", "related"], "in"), ACCEPT],
+            [match(L4PROTO, one_of(_PINGS)), ACCEPT],
+            *([served, ACCEPT] for served in _served(services)),
+            [match(L4PROTO, "tcp"), RESET],
+            [reject("port-unreachable")],
+        ),
+        *_hook("input", _FILTER, _from_clients(nics, goto("services"))),
+    ]
+
+
+def _outward(cluster: Cluster, nics: Sequence[Nic]) -> Commands:
+    """A connection from a VIP: its answers go to the bucket's owner, so only he may open it."""
+    kind, _ = affinity.dealt(cluster.services)
+    hashes = (
+        assign(
+            MARK,
+            jhash(affinity.target(kind, version), mod=cluster.buckets, seed=cluster.seed),
+        )
+        for version in versions(nics)
+    )
+    new = match(CT_STATE, "new", "in")
+    return [
+        *INET.chain(
+            "outward",
+            *([hashed] for hashed in hashes),
+            [match(MARK, "@mine"), _CLEAR, ACCEPT],
+            [_CLEAR, reject("admin-prohibited")],
+        ),
+        *_hook("output", _FILTER, _to_clients(nics, new, goto("outward"))),
+    ]
+
+
+def _no_forwarding(nics: Sequence[Nic]) -> Commands:
+    """In hub mode frames for other hosts arrive; to forward one would send it to all again."""
+    names = one_of(nic.interface for nic in nics)
+    return INET.chain("forward", [match(IIFNAME, names), DROP], hook="forward", prio=_FILTER)

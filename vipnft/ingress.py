@@ -1,0 +1,339 @@
+# The netdev table: what happens to a frame before the IP stack sees it.
+# Rule 1: nothing stands before the bucket lookup that "not mine" does not need: of N hosts
+#         each drops (N-1)/N of all packets there, before conntrack and the IP stack. One rule
+#         says so: no chain of its own, no counter, no protocol that need be looked for twice.
+# Rule 2: what is not decided is dropped; the policy is accept, since a netdev policy
+#         takes effect before the transaction commits.
+# Rule 3: the stack itself never answers ARP or neighbour discovery for a VIP. The rules do, so
+#         that a host whose rules are gone says nothing at all.
+# Rule 4: `meta mark` has the bucket from here to the inet table, which sets it back to 0.
+# Rule 5: never `iif` or an index in a rule: a re-created interface has another.
+"""Ingress and egress of each interface, as libnftables commands."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from vipnft import affinity, nd
+from vipnft.affinity import CLIENT, V4, V6, Kind, Version
+from vipnft.expr import (
+    ACCEPT,
+    DROP,
+    IIF,
+    IIFNAME,
+    IIFTYPE,
+    L4PROTO,
+    MARK,
+    PKTTYPE,
+    PROTOCOL,
+    Commands,
+    Expr,
+    Stmt,
+    assign,
+    both,
+    counted,
+    exists,
+    fwd,
+    goto,
+    jhash,
+    match,
+    one_of,
+    payload,
+    raw,
+    span,
+    vmap,
+)
+from vipnft.model import Cluster, Mode, Nic, Service
+from vipnft.tables import NETDEV
+
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+FRAGMENT = 0x10000
+"""The mark of a fragment whose bucket can't be known yet; no bucket has it."""
+SLOTS = (0, 1)
+"""The lease's two slots; without an agent slot 0 is armed for good and granted."""
+ALWAYS = "ether"
+"""The sets of a slot hold this, the type of every Ethernet interface, or nothing."""
+NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
+
+_RAW, _FILTER = -300, 0  # libnftables prints priorities by name where it has one
+
+
+def netdev(
+    cluster: Cluster, nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str], *, armed: bool
+) -> Commands:
+    """Return the netdev table's commands, without buckets and without a grant."""
+    deal = _Deal(cluster)
+    return [
+        *_sets(cluster.buckets, armed=armed),
+        *_answers(nics, mode, macs),
+        *_takes(nics, mode, macs),
+        *(_fragments(nics, mode, macs) if deal.special else []),
+        *_rests(deal, nics),
+        *(c for number, nic in enumerate(nics) for c in _ingress(deal, nic, number)),
+        *([] if mode is Mode.HUB else _egress(nics, mode, macs)),
+    ]
+
+
+def vips(nic: Nic, version: Version) -> list[str]:
+    """Return the VIPs of a version as text."""
+    return [str(vip) for vip in (nic.v4 if version is V4 else nic.v6)]
+
+
+def versions(nics: Sequence[Nic]) -> list[Version]:
+    """Return the IP versions that are served at all."""
+    return [version for version in (V4, V6) if any(vips(nic, version) for nic in nics)]
+
+
+def to_vip(nic: Nic, version: Version, field: str = "daddr") -> Stmt:
+    """Return the match of packets to a VIP, or from one."""
+    return match(payload(version.header, field), one_of(vips(nic, version)))
+
+
+def ports(service: Service) -> object:
+    """Return a service's ports as the right side of a match."""
+    return one_of(span(*pair) for pair in service.ports)
+
+
+def send_mac(nic: Nic, mode: Mode, macs: Mapping[str, str]) -> str:
+    """Return the MAC that frames from the VIP leave with."""
+    if mode is Mode.HUB:
+        return nic.listen_mac(mode)
+    return nic.send_mac or macs[nic.interface]
+
+
+class _Deal:
+    """How packets are hashed into buckets."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._seed, self._buckets = cluster.seed, cluster.buckets
+        self.kind, self.special = affinity.dealt(cluster.services)
+
+    def hashed(self, of: Expr) -> Stmt:
+        return assign(MARK, jhash(of, mod=self._buckets, seed=self._seed))
+
+    def by_bucket(self, of: Expr) -> list[Stmt]:
+        return [self.hashed(of), vmap(MARK, "buckets")]
+
+    def by_source(self, version: Version, kind: Kind | None = None) -> list[Stmt]:
+        return self.by_bucket(affinity.source(kind or self.kind, version))
+
+
+def _sets(buckets: int, *, armed: bool) -> Commands:
+    return [
+        *(NETDEV.set(f"armed{slot}", of="iface_type", timeout=True) for slot in SLOTS),
+        *(NETDEV.set(f"granted{slot}", of="iface_type") for slot in SLOTS),
+        NETDEV.set("leaving", timeout=True),
+        NETDEV.verdicts("buckets", size=buckets),
+        NETDEV.set("load", size=buckets, counter=True),
+        *NETDEV.add("load", [counted(bucket) for bucket in range(buckets)]),
+        *(NETDEV.add(f"armed{SLOTS[0]}", [ALWAYS]) if armed else []),
+    ]
+
+
+# What is taken.
+
+
+def _answers(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Commands:
+    """Turn questions for a VIP into their answers, and send them back out of the interface."""
+    arp, neighbour = [], []
+    for nic in nics:
+        listen, send = nic.listen_mac(mode), send_mac(nic, mode, macs)
+        arp += [_arp_answer(vip, listen, send) for vip in vips(nic, V4)]
+        for vip in nic.v6:
+            neighbour += list(nd.advertisements(vip, listen, send))
+    return [
+        *(NETDEV.chain("answer", *arp, [DROP]) if arp else []),
+        *(NETDEV.chain("advertise", *neighbour, [DROP]) if neighbour else []),
+    ]
+
+
+def _arp_answer(vip: str, listen: str, send: str) -> list[Stmt]:
+    return [
+        match(payload("arp", "daddr ip"), vip),
+        assign(payload("ether", "daddr"), payload("arp", "saddr ether")),
+        assign(payload("ether", "saddr"), send),
+        assign(payload("arp", "operation"), "reply"),
+        assign(payload("arp", "daddr ether"), payload("arp", "saddr ether")),
+        assign(payload("arp", "daddr ip"), payload("arp", "saddr ip")),
+        assign(payload("arp", "saddr ether"), listen),
+        assign(payload("arp", "saddr ip"), vip),
+        fwd(IIF),
+    ]
+
+
+def _takes(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Commands:
+    """Only what is in this host's buckets gets here."""
+    served = versions(nics)
+    to_us = [_to_us(nic, mode, macs, alone=len(nics) == 1) for nic in nics]
+    questions = [match(PROTOCOL, "arp")] if V4 in served else []
+    if V6 in served:
+        questions.append(match(payload("icmpv6", "type"), "nd-neighbor-solicit"))
+    answers = {"answer": V4, "advertise": V6}
+    ways = [chain for chain, version in answers.items() if version in served]
+    return [
+        *NETDEV.chain(
+            "ours",
+            *([question, goto(way)] for question, way in zip(questions, ways, strict=True)),
+            [match(MARK, "@load"), assign(PKTTYPE, "host"), ACCEPT],
+            [DROP],
+        ),
+        *NETDEV.chain("take", *to_us, *_leased("ours"), [DROP]),
+        # Given away and draining: the new owner answers questions; the kernel ends it by itself.
+        *NETDEV.chain(
+            "leave",
+            *([question, DROP] for question in questions),
+            [match(MARK, "@leaving", "!="), DROP],
+            [goto("take")],
+        ),
+    ]
+
+
+def _fragments(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Commands:
+    """Whose a packet is may show only once it is whole: all hosts take it that far."""
+    to_us = [_to_us(nic, mode, macs, alone=len(nics) == 1) for nic in nics]
+    return [
+        *NETDEV.chain("whole", [assign(MARK, FRAGMENT), assign(PKTTYPE, "host"), ACCEPT]),
+        *NETDEV.chain("fragment", *to_us, *_leased("whole"), [DROP]),
+    ]
+
+
+def _to_us(nic: Nic, mode: Mode, macs: Mapping[str, str], *, alone: bool) -> list[Stmt]:
+    here = [] if alone else [match(IIFNAME, nic.interface)]
+    worn = [] if mode is Mode.HUB else [macs[nic.interface]]
+    groups = [nd.group_mac(nd.solicited_node(vip)) for vip in nic.v6]
+    known = dict.fromkeys([nic.listen_mac(mode), *worn, BROADCAST, *groups])
+    return [*here, match(payload("ether", "daddr"), one_of(known), "!="), DROP]
+
+
+def _leased(then: str) -> Iterator[list[Stmt]]:
+    for slot in SLOTS:
+        yield [match(IIFTYPE, f"@armed{slot}"), match(IIFTYPE, f"@granted{slot}"), goto(then)]
+
+
+# What is not yet decided.
+
+
+def _rests(deal: _Deal, nics: Sequence[Nic]) -> Commands:
+    served = versions(nics)
+    made: Commands = []
+    if V4 in served:
+        made += NETDEV.chain("rest4", *_errors(deal, V4), deal.by_source(V4), [DROP])
+        made += NETDEV.chain(
+            "whohas",
+            # The NIC took the tag off: this was asked in a VLAN that the interface is not in.
+            [match(payload("vlan", "id"), 0, "!="), DROP],
+            deal.by_bucket(payload("arp", "saddr ip")),
+            [DROP],
+        )
+    if V6 in served:
+        made += NETDEV.chain(
+            "solicit",
+            [match(payload("vlan", "id"), 0, "!="), DROP],
+            [match(payload("ip6", "hoplimit"), 255, "!="), DROP],  # from beyond the segment
+            deal.by_source(V6, CLIENT),
+            [DROP],
+        )
+        made += NETDEV.chain(
+            "rest6",
+            *_errors(deal, V6),
+            [match(payload("icmpv6", "type"), "nd-neighbor-solicit"), goto("solicit")],
+            # The answer to a question that was asked from the VIP: all may learn it.
+            [
+                match(payload("icmpv6", "type"), "nd-neighbor-advert"),
+                assign(PKTTYPE, "host"),
+                ACCEPT,
+            ],
+            deal.by_source(V6),
+            [DROP],
+        )
+    return made
+
+
+def _errors(deal: _Deal, version: Version) -> Iterator[list[Stmt]]:
+    """An error belongs to the client whose packet it returns, not to the router that sends it:
+    path-MTU discovery must reach the host that holds the connection."""
+    header = "icmp" if version is V4 else "icmpv6"
+    error = match(payload(header, "type"), one_of(version.errors))
+    for service in deal.special:
+        yield [
+            error,
+            match(raw("th", version.protocol, 8), NUMBERS[service.protocol]),
+            match(raw("th", version.ports, 16), ports(service)),
+            *deal.by_bucket(affinity.returned(affinity.kind_of(service), version)),
+        ]
+    yield [error, *deal.by_bucket(affinity.returned(deal.kind, version))]
+
+
+# Hooks.
+
+
+def _ingress(deal: _Deal, nic: Nic, number: int) -> Commands:
+    served = versions([nic])
+    rules: list[list[Stmt]] = []
+    for version in served:
+        rules += _special(deal, nic, version)
+        rules.append(
+            [
+                to_vip(nic, version),
+                match(L4PROTO, version.icmp, "!="),
+                *deal.by_source(version),
+            ]
+        )
+    if V4 in served:
+        arp = match(payload("arp", "daddr ip"), one_of(vips(nic, V4)))
+        # An announcement of the VIP is no question.
+        other = match(payload("arp", "saddr ip"), one_of(vips(nic, V4)), "!=")
+        rules += [
+            [to_vip(nic, V4), goto("rest4")],
+            [match(payload("arp", "operation"), "request"), arp, other, goto("whohas")],
+            # The answer to a query sent from the VIP comes to the listen MAC; all may learn it.
+            [match(payload("arp", "operation"), "reply"), arp, assign(PKTTYPE, "host")],
+        ]
+    if V6 in served:
+        rules.append([to_vip(nic, V6), goto("rest6")])
+        for vip in nic.v6:
+            group = match(payload("ip6", "daddr"), str(nd.solicited_node(vip)))
+            rules.append([group, *nd.about(vip), goto("solicit")])
+    return NETDEV.chain(
+        _name("ingress", number), *rules, hook="ingress", dev=nic.interface, prio=_RAW
+    )
+
+
+def _special(deal: _Deal, nic: Nic, version: Version) -> Iterator[list[Stmt]]:
+    """Services that are dealt by something else than the rest: their ports come first."""
+    if not deal.special:
+        return
+    fragment = (
+        match(both(payload("ip", "frag-off"), 0x3FFF), 0, "!=")
+        if version is V4
+        else exists({"exthdr": {"name": "frag"}})
+    )
+    yield [to_vip(nic, version), fragment, goto("fragment")]
+    for service in deal.special:
+        yield [
+            to_vip(nic, version),
+            match(payload(service.protocol, "dport"), ports(service)),
+            *deal.by_source(version, affinity.kind_of(service)),
+        ]
+
+
+def _egress(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Commands:
+    """No frame leaves with the listen MAC as its source, so no switch ever learns it."""
+    made: Commands = []
+    for number, nic in enumerate(nics):
+        listen, mac = nic.listen_mac(mode), macs[nic.interface]
+        out = assign(payload("ether", "saddr"), send_mac(nic, mode, macs))
+        rules: list[list[Stmt]] = []
+        if nic.v6:
+            rules += nd.own(one_of(vips(nic, V6)), mac, listen)
+        rules.append([match(payload("ether", "saddr"), listen), out])
+        if nic.send_mac:
+            rules += [[to_vip(nic, version, "saddr"), out] for version in versions([nic])]
+            if nic.v4:
+                rules.append([match(payload("arp", "saddr ip"), one_of(vips(nic, V4))), out])
+        made += NETDEV.chain(
+            _name("egress", number), *rules, hook="egress", dev=nic.interface, prio=_FILTER
+        )
+    return made
+
+
+def _name(hook: str, number: int) -> str:
+    return f"{hook}{number or ''}"
