@@ -23,7 +23,6 @@ PURE = {
     "tables": {"expr"},
     "moving": {"model", "buckets"},
     "elements": {"expr", "moving", "tables"},
-    "lease": set(),
     "pact": {"model", "errors"},
     "agreement": {"buckets", "errors", "others", "pact"},
     "others": {"pact"},

@@ -47,7 +47,7 @@ _SOON = 0.005  # seconds between two looks at a store without hints while bucket
 _JUST = 0.001  # seconds later than a time that must be past
 _ALIVE = 1.0  # seconds between two signs of life for systemd
 _PATIENCE = 10.0  # seconds without a store after which an agent that is to stop just does
-_CONTENT = 3.0  # seconds between two comparisons of the kernel's contents
+_CONTENT = 5.0  # seconds between two comparisons of the kernel's contents
 _CONNECTIONS = 1.0  # seconds between two looks at which drains are over
 _BACKOFF = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
 

@@ -10,12 +10,13 @@ import math
 from collections import Counter
 from dataclasses import replace
 
-from vipnft import elements, lease, memory, node, ruleset
+from vipnft import elements, memory, node, ruleset
 from vipnft.change import Change, current
 from vipnft.drift import bucket_drift, link_drift, skeleton_drift
 from vipnft.errors import KernelError
 from vipnft.fit import fit, record
 from vipnft.kernel import nft
+from vipnft.kernel.lease import Lease
 from vipnft.kernel.links import Links, NetlinkError
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners
 from vipnft.moving import Phase
@@ -27,6 +28,7 @@ class Plane:
 
     def __init__(self, cluster: Cluster, name: str, mode: Mode) -> None:
         self._cluster, self._name, self._mode = cluster, name, mode
+        self._lease = Lease()
         self._applied: Applied | None = None
         self._text: dict[str, str] = {}  # each nft table, as listed right after it was loaded
         self._macs: dict[str, str] = {}  # the interfaces' own, as those tables have them
@@ -48,20 +50,20 @@ class Plane:
         if not nft.listing((NETDEV,)):
             return
         try:
-            nft.run(lease.flush())
+            self._lease.flush()
         except KernelError:  # rules of ours without the lease's sets: somebody broke them
             nft.apply(ruleset.nothing())
 
     def arm(self, slot: int, seconds: float) -> None:
-        """Let a lease's slot begin, not granted yet; see lease.arm."""
+        """Let a lease's slot begin, not granted yet; see Lease.arm."""
         if self._applied is None:
             self.up()
-        nft.run(lease.arm(slot, round(seconds * 1000)))
+        self._lease.arm(slot, round(seconds * 1000))
 
     def grant(self, slot: int) -> None:
-        """Let a slot count; see lease.grant. Not while the kernel may hold other buckets."""
+        """Let a slot count; see Lease.grant. Not while the kernel may hold other buckets."""
         if self._sound:
-            nft.run(lease.grant(slot))
+            self._lease.grant(slot)
 
     def hold(self, owners: Owners, drains: Drains) -> None:
         """Make this host's part of a table its buckets; nothing is granted until that is done."""

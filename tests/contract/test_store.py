@@ -225,11 +225,12 @@ def test_no_update_is_lost(
 def test_a_store_that_hangs_costs_the_timeout(
     backend: Backend, store: Store, timeout: float
 ) -> None:
-    put(store, "k", b"a")
+    version = put(store, "k", b"a")
     with backend.hang():
         began = time.monotonic()
         with pytest.raises(backend.hung_write) as raised:
-            store.transact({}, {"k": b"b"}, timeout=timeout)
+            # On a condition, or it may be done as late as after the next one.
+            store.transact({"k": version}, {"k": b"b"}, timeout=timeout)
         assert timeout - 0.05 < time.monotonic() - began < timeout + 0.3
     assert raised.value.fix
     assert backend.url in str(raised.value)

@@ -8,21 +8,24 @@ Prints JSON: the milliseconds of each arm and of each grant. Then the lease runs
 import json
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
-from vipnft import lease
-from vipnft.kernel import nft
+from vipnft.kernel.lease import Lease
 
 
 def main(milliseconds: int, times: int, pause: float) -> dict[str, list[float]]:
-    nft.run(lease.flush())
+    lease = Lease()
+    lease.flush()
     taken: dict[str, list[float]] = {"arm": [], "grant": []}
     for turn in range(times):
-        for name, command in (
-            ("arm", lease.arm(turn % 2, milliseconds)),
-            ("grant", lease.grant(turn % 2)),
-        ):
+        steps: dict[str, Callable[[], None]] = {
+            "arm": partial(lease.arm, turn % 2, milliseconds),
+            "grant": partial(lease.grant, turn % 2),
+        }
+        for name, step in steps.items():
             began = time.perf_counter()
-            nft.run(command)
+            step()
             taken[name].append((time.perf_counter() - began) * 1000)
         time.sleep(pause)
     return taken

@@ -33,11 +33,11 @@ CHANGES = (
     "ip link del spare",
 )
 RENEWING = """
-from vipnft import lease
-from vipnft.kernel import nft
+from vipnft.kernel.lease import Lease
+lease = Lease()
 for turn in range(100):
-    nft.run(lease.arm(turn % 2, 1000))
-    nft.run(lease.grant(turn % 2))
+    lease.arm(turn % 2, 1000)
+    lease.grant(turn % 2)
 """
 
 

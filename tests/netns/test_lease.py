@@ -54,9 +54,8 @@ def test_a_stopped_process_can_not_grant_what_is_over(lab_up: LabUp) -> None:
     lab = lab_up(hosts=1)
     apply_all(lab)
     code = (
-        "import time; from vipnft import lease; from vipnft.kernel import nft;"
-        "nft.run(lease.flush()); nft.run(lease.arm(0, 200)); time.sleep(0.6);"
-        "nft.run(lease.grant(0))"
+        "import time; from vipnft.kernel.lease import Lease; lease = Lease();"
+        "lease.flush(); lease.arm(0, 200); time.sleep(0.6); lease.grant(0)"
     )
     lab.run("web1", [sys.executable, "-c", code], check=True)
     assert not answers(lab)

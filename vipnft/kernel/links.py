@@ -74,7 +74,6 @@ class Links:
     def holders(self, *addresses: Address) -> dict[str, tuple[str, ...]]:
         """Return the interfaces that carry each address: "lo" where it stands as it should, alone
         and for ever; such as "lo (/24)" where it does not."""
-        names = {link["index"]: link.get("ifname") for link in self._ipr.get_links()}
         found: dict[str, list[str]] = {str(address): [] for address in addresses}
         for one in self._ipr.get_addr():
             held = found.get(one.get("local") or one.get("address"))
@@ -82,7 +81,7 @@ class Links:
                 alone = _LENGTH[one["family"]]
                 sound = one["prefixlen"] == alone and one.get("IFA_FLAGS") & _IFA_F_PERMANENT
                 how = "" if sound else f" (/{one['prefixlen']})"
-                held.append(names[one["index"]] + how)
+                held.append(socket.if_indextoname(one["index"]) + how)
         return {address: tuple(held) for address, held in found.items()}
 
     def taken(self, address: Address) -> str:

@@ -1,6 +1,6 @@
 # One etcd member, asked through its JSON gateway by etcd3gw.
 # Rule 1: an answer or an exception within the time given, whatever hangs (name lookup, too):
-#         the asking is done in a thread, and a member whose thread still hangs is not asked.
+#         the asking is done by a thread, and a member whose thread still hangs is not asked.
 # Rule 2: what went wrong is said as what it means for the request: Missed, Lost or Refused.
 #         Missed needs proof; etcd's own errors count as Lost unless known to be harmless.
 #         A handshake that failed is proof. So is, for a member that has never answered, that it
@@ -9,7 +9,6 @@
 #         forget tokens, and authentication may be switched on at any time.
 """One etcd member: ask it, and say what became of the request."""
 
-import json
 import queue
 import re
 import socket
@@ -19,11 +18,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from json import dumps, loads
 from typing import Any
 
 import etcd3gw
 import requests
 from etcd3gw.exceptions import Etcd3Exception
+from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 _ADD_CA = "add ?ca=FILE to the URL, the CA's certificate"
@@ -68,13 +69,44 @@ class Credentials:
     key: str | None = None
 
 
+class _Session(requests.Session):
+    """A session that sends each request as it is: no cookies, no redirects, no proxies, .netrc or
+    CA bundles of the environment, which are for browsers; and half the CPU time."""
+
+    def __init__(self, credentials: "Credentials") -> None:
+        super().__init__()
+        self.trust_env = False
+        self.verify = credentials.ca or True
+        if credentials.cert and credentials.key:
+            self.cert = (credentials.cert, credentials.key)
+
+    def post(
+        self, url: Any, data: Any = None, json: Any = None, **options: Any
+    ) -> requests.Response:
+        """Send and return the answer."""
+        body = data if json is None else dumps(json)
+        request = requests.PreparedRequest()
+        request.method, request.url, request.body = "POST", str(url), body
+        request.headers = CaseInsensitiveDict(self.headers)
+        request.headers["Content-Length"] = str(len(body))
+        return self.get_adapter(str(url)).send(
+            request,
+            stream=options.get("stream", False),
+            timeout=options.get("timeout"),
+            verify=self.verify,
+            cert=self.cert,
+        )
+
+
 class Member:
     """One etcd server. `where` is its host and port."""
 
     def __init__(self, host: str, port: int, credentials: Credentials) -> None:
         self.where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._credentials = credentials
-        self._thread: threading.Thread | None = None
+        self._worker: threading.Thread | None = None
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[Any, BaseException | None]] | None = None
         self._address = (host, port)
         self._answered = False
         self._watched: requests.Response | None = None
@@ -82,38 +114,42 @@ class Member:
             host=host,
             port=port,
             protocol="https" if credentials.ca else "http",
-            ca_cert=credentials.ca,
-            cert_cert=credentials.cert,
-            cert_key=credentials.key,
             api_path="/v3/",  # else found out by one more round trip; etcd 3.4 and later
+            session=_Session(credentials),
         )
-        # Proxies, .netrc and CA bundles of the environment are for browsers.
-        self._client.session.trust_env = False
 
     def transaction(self, body: dict[str, Any], *, connect: float, total: float) -> Any:
         """Send one transaction: connected within `connect` seconds, answered within `total`."""
         end = time.monotonic() + total
-        if self._thread is not None:
-            self._thread.join(connect)
-            if self._thread.is_alive():
-                raise Missed("still hangs in an earlier request")
-        box: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-
-        def run() -> None:
+        if self._answers is not None:  # an earlier one's have not come yet
             try:
-                box.put((self._transaction(body, connect, end), None))
-            except BaseException as error:  # raised where the caller waits
-                box.put((None, error))
-
-        self._thread = threading.Thread(target=run, name=f"etcd {self.where}", daemon=True)
-        self._thread.start()
+                self._answers.get(timeout=connect)
+            except queue.Empty:
+                raise Missed("still hangs in an earlier request") from None
+        answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self._answers = answers
+        if self._worker is None:
+            self._worker = threading.Thread(
+                target=self._work, name=f"etcd {self.where}", daemon=True
+            )
+            self._worker.start()
+        self._requests.put((answers, body, connect, end))
         try:
-            answer, error = box.get(timeout=max(0.0, end - time.monotonic()) + _GRACE)
+            answer, error = answers.get(timeout=max(0.0, end - time.monotonic()) + _GRACE)
         except queue.Empty:
             raise Lost(f"no answer within {total:.2g} s") from None
+        self._answers = None
         if error is not None:
             raise error
         return answer
+
+    def _work(self) -> None:
+        while (request := self._requests.get()) is not None:
+            answers, *asked = request
+            try:
+                answers.put((self._transaction(*asked), None))
+            except BaseException as error:  # raised where the caller waits
+                answers.put((None, error))
 
     def watch(self, key: str, heard: Callable[[], None], *, connect: float, idle: float) -> None:
         """Call `heard` once the member watches a key (in base64), and at each change of it.
@@ -134,6 +170,9 @@ class Member:
 
     def close(self) -> None:
         """Close the connections, one that watches too; the next request opens one."""
+        if self._worker is not None:
+            self._requests.put(None)
+            self._worker, self._requests = None, queue.SimpleQueue()
         if self._watched is not None:
             self._watched.raw.shutdown()
         self._client.session.close()
@@ -214,7 +253,7 @@ class Member:
             if unfit := _unfit(error):
                 return unfit
         except OSError:
-            return None
+            pass  # such as a reset: what does not speak TLS may end it like that
         try:
             plain = self._client.session.get(f"http://{self.where}/version", timeout=limit).ok
         except requests.RequestException:
@@ -302,7 +341,7 @@ def _said(error: Etcd3Exception) -> Exception:
     """Say what an HTTP answer other than 200 means."""
     text = " ".join((error.detail_text or "").split())
     try:
-        fault = json.loads(text)
+        fault = loads(text)
         words, code = str(fault["error"]), int(fault["code"])
     except (ValueError, KeyError, TypeError):
         return _not_as_etcd(text, " ".join(map(str, error.args)))

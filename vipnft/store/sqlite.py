@@ -57,6 +57,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, cluster: str) -> None:
         self._path = path
+        self._files = [Path(f"{path}{end}") for end in ("", "-wal", "-shm")]
         self._cluster = cluster
         self._connection: sqlite3.Connection | None = None
         self._identity: _Identity = ()
@@ -208,7 +209,7 @@ class SqliteStore:
 
     def _look(self) -> _Identity:
         """Return which files are there: database, log and the log's index."""
-        return tuple(_inode(Path(f"{self._path}{end}")) for end in ("", "-wal", "-shm"))
+        return tuple(map(_inode, self._files))
 
     @property
     def _where(self) -> str:
