@@ -282,7 +282,9 @@ class _Loop:
         while True:
             notify.alive()
             until = min(look, self._beat_at)
-            hinted = self._poll(min(until, time.monotonic() + _ALIVE))
+            # Who has nothing to come can wait for the beat: many hosts would look at each change.
+            hints = self._hints if asked.soon else None
+            hinted = self._poll(min(until, time.monotonic() + _ALIVE), hints)
             if self._watch.heard() or time.monotonic() >= self._content_at:
                 self._mend()
             if self._mended:  # rules come silent: grant them at once
@@ -296,19 +298,20 @@ class _Loop:
                 self._beat_at = time.monotonic()  # to be told at once, and only once
         return self._wish(due=time.monotonic() >= self._beat_at)
 
-    def _poll(self, until: float) -> bool:
+    def _poll(self, until: float, hints: int | None = None) -> bool:
         """Sleep until then (monotonic seconds), a signal, a change in the kernel, or a hint from
         the store: tell whether it was that."""
         poll = select.poll()
-        hints = () if self._hints is None else (self._hints,)
-        for number in (*self._watch.filenos(), self._signals.fileno(), *hints):
+        for number in (*self._watch.filenos(), self._signals.fileno()):
             poll.register(number, select.POLLIN)
+        if hints is not None:
+            poll.register(hints, select.POLLIN)
         ready = poll.poll(max(0.0, until - time.monotonic()) * 1000)
         self._signals.drain()
-        hinted = self._hints is not None and any(number == self._hints for number, _ in ready)
-        if self._hints is not None and hinted:
-            os.eventfd_read(self._hints)
-        return hinted
+        if hints is None or hints not in dict(ready):
+            return False
+        os.eventfd_read(hints)
+        return True
 
     def _wish(self, *, due: bool) -> Wish:
         """Say how this host is."""

@@ -16,8 +16,7 @@
 #         effects happens at one instant, what is at them may take any time.
 """One agent's part in the agreement, as a generator of effects."""
 
-from collections.abc import Collection, Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from vipnft.buckets import assign
@@ -42,22 +41,32 @@ from vipnft.pact import (
     Transact,
     Wait,
     Wish,
-    drainers,
     key_of,
     members,
     order,
     patience,
     weights,
 )
+from vipnft.steps import (
+    Step,
+    drained,
+    giving,
+    is_placeholder,
+    parties,
+    placeholder,
+    prior,
+    takeover,
+)
 
 Life = Generator[Effect, Any, str]
 
 _NOTICE = 2
 """Beats for which a move is to be seen coming before it begins, so that the others look out."""
-
-
-_NEVER = "?"
-"""What the name of an owner begins with who never was; no host's does."""
+_CALM = 15
+"""Beats for which a move waits at most for hosts and weights to stand still: of 32 hosts that
+start in turn, each would else give a little to each at every beat."""
+_TRIES = 5
+"""Of giving buckets away while others give theirs."""
 
 
 class _Key(NamedTuple):
@@ -66,16 +75,6 @@ class _Key(NamedTuple):
 
 
 _NOBODY = _Key(b"", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """The next table, why, and on which further conditions; `given`: what of mine it gives."""
-
-    table: Table
-    why: str
-    conditions: Mapping[str, int]
-    given: frozenset[int] = frozenset()
 
 
 class Agent:
@@ -95,6 +94,8 @@ class Agent:
         self._others = Others(params.me, params.lease)
         self._dealt: tuple[object, tuple[str, ...]] = (None, ())
         self._coming = 0  # beats for which moves have been pending
+        self._still = 0  # beats for which hosts and weights have been the same
+        self._shares: dict[str, int] = {}
         self._near = False  # a bucket is about to be given to this host
 
     def live(self) -> Life:
@@ -123,7 +124,7 @@ class Agent:
         """Wait for the next beat; where buckets are about to come or a host to be declared
         dead, look for that meanwhile."""
         while self._table:
-            most = self._others.until_lost(now, _parties(self._table))
+            most = self._others.until_lost(now, parties(self._table))
             self.wish = yield Wait(self._near, most)
             if self.wish.due:
                 return
@@ -133,7 +134,7 @@ class Agent:
             now = said.now
             self._look(said)
             yield from self._follow(said)
-            if self._table and self._others.lost(said) & _parties(self._table):
+            if self._table and self._others.lost(said) & parties(self._table):
                 return
         self.wish = yield Wait()
 
@@ -227,7 +228,7 @@ class Agent:
 
     def _look(self, said: Said) -> None:
         self._order = order(said.snapshot, self.params.me)
-        self._others.look(said, _parties(self._last) if self._last else set())
+        self._others.look(said, parties(self._last) if self._last else set())
 
     def _follow(self, said: Said) -> Generator[Effect, Any, None]:
         """Bring the kernel to the newest table; fence first where that is not yet done."""
@@ -249,103 +250,80 @@ class Agent:
                 self._fenced, said = again.done, again
 
     def _adopt(self, table: Table, version: int) -> Generator[Effect, Any, None]:
+        self._checked(table)
+        yield Hold(table, self.params.me)
+        self._know(table, version)
+
+    def _checked(self, table: Table) -> None:
         if (table.deal, len(table.owners)) != (self.params.deal, self.params.buckets):
             raise PactError(
                 "the agents in this store deal clients by another seed, or to another number of"
                 " buckets",
                 fix="give all hosts the same file; to change it, stop all agents first",
             )
-        yield Hold(table, self.params.me)
+
+    def _know(self, table: Table, version: int) -> None:
         self._table = self._last = table
-        if not table.owners[0].startswith(_NEVER):
+        if not is_placeholder(table):
             self._real = table
         self._version = version
 
-    def _step(self, said: Said) -> _Step | None:
+    def _step(self, said: Said) -> Step | None:
         """Return what is next for the table to become, by this host's hand."""
         lost, me, old = self._others.lost(said), self.params.me, self._table
         known = members(said.snapshot)
         shares = weights({host: m for host, m in known.items() if host not in lost})
         if old is None:
-            return self._placeholder()
+            mark = f"{self.params.incarnation}.{self._beat}"
+            return placeholder(mark, self.params.buckets, self.params.deal)
         target = self._target(shares, old.owners)
         taken = self._takeover(old, target, lost, said)
         if taken is not None:
             return taken
         pairs = list(zip(old.owners, target, strict=True))
         self._coming = self._coming + 1 if old.owners != target else 0
+        self._still = self._still + 1 if shares == self._shares else 0
+        self._shares = shares
         self._near = any(o != me == n for o, n in pairs)
         given = frozenset(b for b, (o, n) in enumerate(pairs) if o == me != n)
-        if given and (self._coming > _NOTICE or self.wish.cut_off):
-            return self._giving(old, target, given)
+        noticed = self._coming > _NOTICE and (self._still >= _NOTICE or self._coming > _CALM)
+        if given and (noticed or self.wish.cut_off):
+            return giving(old, target, given, me, drain=not self.wish.cut_off)
         over = frozenset(b for b in self.wish.drained if me in old.drains.get(b, frozenset()))
         if over:
-            drains = {b: hosts - {me} if b in over else hosts for b, hosts in old.drains.items()}
-            table = Table(old.owners, _some(drains), old.deal)
-            return _Step(table, f"{len(over)} buckets drained", {})
+            return drained(old, over, me)
         return None
-
-    def _placeholder(self) -> _Step:
-        """Return a table in which one who never was owns all, and is taken over from as anybody
-        who is silent: by then every lease under a table that was there before is over. Its name
-        comes once, so that a table deleted again meanwhile is waited for again."""
-        nobody = f"{_NEVER}{self.params.incarnation}.{self._beat}"
-        table = Table((nobody,) * self.params.buckets, {}, self.params.deal)
-        return _Step(table, "no table in the store: a new one, once any lease is over", {})
 
     def _target(self, shares: dict[str, int], owners: tuple[str, ...]) -> tuple[str, ...]:
         if not any(shares.values()):
             return owners
         key = (tuple(sorted(shares.items())), owners)
         if self._dealt[0] != key:
-            self._dealt = (key, assign(shares, len(owners), self._prior(owners)))
+            self._dealt = (key, assign(shares, len(owners), prior(owners, self._real)))
         return self._dealt[1]
-
-    def _prior(self, owners: tuple[str, ...]) -> tuple[str, ...]:
-        """Return who owned last what nobody owns now: their connections may be there still."""
-        if self._real is None:
-            return owners
-        return tuple(
-            last if owner.startswith(_NEVER) else owner
-            for owner, last in zip(owners, self._real.owners, strict=True)
-        )
 
     def _takeover(
         self, old: Table, target: tuple[str, ...], lost: set[str], said: Said
-    ) -> _Step | None:
-        gone = lost & _parties(old)
+    ) -> Step | None:
+        gone = lost & parties(old)
         if not gone:
             return None
-        owners = tuple(
-            new if owner in gone else owner for owner, new in zip(old.owners, target, strict=True)
-        )
-        drains = {b: hosts - gone for b, hosts in old.drains.items()}
-        table = Table(owners, _some(drains), old.deal)
-        if (table.owners, table.drains) == (old.owners, dict(old.drains)):
-            return None  # nobody is left to take over
-        conditions = {key_of(h): self._others.version(h) for h in gone}
-        silent = max(self._others.silence(h, said.now) for h in gone)
-        if all(host.startswith(_NEVER) for host in gone):
-            return _Step(table, f"dealt all buckets to {_names(set(owners))}", conditions)
-        return _Step(table, f"took over from {_names(gone)}: silent for {silent:.2f} s", conditions)
+        silent = max(self._others.silence(host, said.now) for host in gone)
+        return takeover(old, target, {h: self._others.version(h) for h in gone}, silent)
 
-    def _giving(self, old: Table, target: tuple[str, ...], given: frozenset[int]) -> _Step:
-        me = self.params.me
-        owners = tuple(target[b] if b in given else o for b, o in enumerate(old.owners))
-        mine = frozenset() if self.wish.cut_off else frozenset({me})
-        drains = {
-            **old.drains,
-            **{b: old.drains.get(b, frozenset()) - {target[b], me} | mine for b in given},
-        }
-        to = _names({target[b] for b in given})
-        table = Table(owners, _some(drains), old.deal)
-        return _Step(table, f"giving {len(given)} buckets to {to}", {}, given)
-
-    def _write(self, step: _Step) -> Generator[Effect, Any, None]:
+    def _write(self, step: Step) -> Generator[Effect, Any, None]:
         if step.given:
             yield Note(step.why)
-            yield Hold(step.table, self.params.me)  # by my own hand: the kernel first
-        said = yield Transact({TABLE: self._version, **step.conditions}, {TABLE: step.table.dump()})
+        for _ in range(_TRIES):
+            if step.given:
+                yield Hold(step.table, self.params.me)  # by my own hand: the kernel first
+            said = yield Transact(
+                {TABLE: self._version, **step.conditions}, {TABLE: step.table.dump()}
+            )
+            again = self._again(step, said)
+            if again is None:
+                break
+            step = again
         if said is None:
             self._fenced = False
             said = yield from self._until_known()
@@ -358,6 +336,19 @@ class Agent:
             self._version = -1  # the kernel holds no table's content now: take it up anew
         yield from self._follow(said)
 
+    def _again(self, step: Step, said: Said | None) -> Step | None:
+        """Return what to give on top of a table that somebody else wrote first: what the kernel
+        has let go is not taken back for a beat."""
+        if not step.given or said is None or said.done or TABLE not in said.snapshot:
+            return None
+        entry = said.snapshot[TABLE]
+        table = Table.load(entry.value)
+        self._checked(table)
+        self._look(said)
+        self._know(table, entry.version)
+        found = self._step(said)
+        return found if found is not None and found.given else None
+
     def _idle(self, said: Said) -> bool:
         """Tell whether nothing is mine any more, not even a drain; or nobody is there to give
         it to."""
@@ -366,15 +357,3 @@ class Agent:
         hold = Hold(self._table, self.params.me)
         others = {h: m for h, m in members(said.snapshot).items() if h != self.params.me}
         return not (hold.owned or hold.draining) or not any(weights(others).values())
-
-
-def _parties(table: Table) -> set[str]:
-    return {*table.owners} | drainers(table)
-
-
-def _some(drains: Mapping[int, frozenset[str]]) -> dict[int, frozenset[str]]:
-    return {b: hosts for b, hosts in drains.items() if hosts}
-
-
-def _names(hosts: Collection[str]) -> str:
-    return ", ".join(sorted(hosts))

@@ -73,8 +73,10 @@ class Plane:
             return
         self._applied = replace(self._applied, owners=owners, drains=drains)
         wanted = current(self._applied)
-        commands = elements.change([elements.cell(phase) for phase in self._phases], wanted)
-        if commands:
+        before = self._phases
+        if wanted != before and (
+            commands := elements.change([elements.cell(phase) for phase in before], wanted)
+        ):
             self._sound = False
             nft.apply(commands)
         self._phases, self._sound = wanted, True
