@@ -68,10 +68,15 @@ def kind_of(service: Service) -> Kind:
             return CLIENT
 
 
+def serves(service: Service, port: int) -> bool:
+    """Tell whether a port is one of a service's."""
+    return any(first <= port <= last for first, last in service.ports)
+
+
 def kind_at(services: Sequence[Service], protocol: str, port: int) -> Kind:
     """Return how packets to a port are dealt."""
     for service in services:
-        if service.protocol == protocol and any(a <= port <= b for a, b in service.ports):
+        if service.protocol == protocol and serves(service, port):
             return kind_of(service)
     return dealt(services)[0]
 

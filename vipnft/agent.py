@@ -21,6 +21,7 @@ from vipnft.agreement import Agent
 from vipnft.buckets import ranges
 from vipnft.checks import Checks
 from vipnft.errors import KernelError, UsageError, VipnftError
+from vipnft.hearing import Hearing
 from vipnft.kernel.watch import Watch
 from vipnft.model import Cluster, Mode
 from vipnft.pact import (
@@ -109,6 +110,7 @@ class _Loop:
         self._silent_store: float | None = None  # since when it does not answer
         self._cut_off = ""  # why this host can't be reached
         self._standing = Standing.SERVING
+        self._hearing, self._taken = Hearing(self._me), 0
         self._snapshot: Mapping[str, Any] = {}
         self._held = Hold(None, orders.host)
         self._leaving: dict[int, float] = {}  # since when a bucket is drained
@@ -150,7 +152,7 @@ class _Loop:
         if why == "stopped":
             notify.stopping()
             for note in self._plane.down():
-                self._log(f"not put back: {note}")
+                self._log(note)
             self._log("gave everything away; this host is as it was")
         return why
 
@@ -209,7 +211,14 @@ class _Loop:
         if not self._ready:
             self._ready = True
             self._checks.start()  # the VIP is there by now
+            self._announce()
             notify.ready(f"serving as {self._orders.host}")
+
+    def _announce(self) -> None:
+        try:
+            self._plane.announce()
+        except UsageError as error:
+            self._log(f"the VIPs were not announced ({error}): `vipnft announce` does it")
 
     def _hold(self, hold: Hold) -> None:
         table = hold.table
@@ -240,9 +249,19 @@ class _Loop:
         if self._cut_off:
             self._log(f"no longer: {self._cut_off}")
             self._cut_off = ""
+        self._listen()
         if found:
             self._log("found and mended: " + "; ".join(line.strip() for line in found))
             self._mended = True
+
+    def _listen(self) -> None:
+        """Compare what this host takes with what the others say they take."""
+        owners = self._held.table.owners if self._held.table else ()
+        self._taken = self._plane.taken()
+        known = {host: member.taken for host, member in members(self._snapshot).items()}
+        said = self._hearing.look({**known, self._me: self._taken}, Counter(owners))
+        if said:
+            self._log(said)
 
     # The store.
 
@@ -323,6 +342,7 @@ class _Loop:
             due=due,
             cut_off=bool(self._cut_off),
             renew=self._to_renew(),
+            taken=self._taken,
         )
 
     def _stand(self) -> Standing:

@@ -173,7 +173,7 @@ class Agent:
         if said.drained and standing is not Standing.STOPPING:
             standing = Standing.DRAINED
         weight = wish.weight if said.weight is None else said.weight
-        return Member(p.incarnation, self._beat + 1, lease, weight, standing, p.hold)
+        return Member(p.incarnation, self._beat + 1, lease, weight, standing, p.hold, wish.taken)
 
     def _recognize(self, said: Said) -> None:
         """Learn my own key's version; another life under my name ends this one."""

@@ -12,12 +12,14 @@ from dataclasses import replace
 from functools import partial
 
 from vipnft import affinity, elements, memory, ruleset
+from vipnft.announce import announcements
 from vipnft.buckets import ranges
 from vipnft.change import Change, Outcome, Undo, attempt, cells, current
 from vipnft.drift import Facts, LinkFacts, drift, wanted_sysctls
 from vipnft.errors import KernelError, UsageError
 from vipnft.fit import fit, privileged, record
-from vipnft.kernel import clock, nft, scratch, sockets, sysctl
+from vipnft.kernel import clock, flows, nft, scratch, sockets, sysctl
+from vipnft.kernel.frames import Port
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners, Worn
 from vipnft.moving import Phase, given, move, owners_of
@@ -59,7 +61,8 @@ def apply(
         now = record(links, found, before, cluster, name=name, mode=mode)
         owners, drains = _owners(before, cluster, name, drain, dead)
         now = replace(now, owners=owners, drains=drains)
-        return _bring(links, found, before, now)
+        outcome = _bring(links, found, before, now)
+    return _announced(outcome, now) if outcome.changed else outcome
 
 
 def release(buckets: Sequence[int], to: str, drain: int) -> Outcome:
@@ -112,6 +115,29 @@ def give_back() -> Outcome:
         return Outcome(changed=True, notes=tuple(notes))
 
 
+def announce(applied: Applied) -> int:
+    """Tell the segments where the VIPs are; return in how many frames. UsageError if it can't."""
+    with Links() as links:
+        own = macs(applied, facts(links, applied))
+    count = 0
+    for nic in applied.nics:
+        with Port(nic.interface) as port:
+            for frame in announcements(nic, applied.mode, own):
+                port.send(frame)
+                count += 1
+    return count
+
+
+def _announced(outcome: Outcome, applied: Applied) -> Outcome:
+    """Announce, and say so where it can't be: it serves all the same."""
+    try:
+        announce(applied)
+    except UsageError as error:
+        notes = (*outcome.notes, f"the VIPs were not announced: {error}")
+        return replace(outcome, notes=notes)
+    return outcome
+
+
 def inspect(applied: Applied) -> tuple[str, ...]:
     """Return how the kernel differs from what was applied, a line each."""
     with Links() as links:
@@ -130,12 +156,17 @@ def share(applied: Applied) -> list[Phase | None]:
 
 
 def connections(applied: Applied) -> Counter[int]:
-    """Return how many live TCP connections this host has in each bucket."""
+    """Return how many live connections this host has in each bucket: TCP's, and QUIC's."""
     c = applied.cluster
+    quic = [service for service in c.services if service.quic]
+    live = {"tcp": sockets.clients(c.vips), "udp": flows.answered(c.vips) if quic else Counter()}
     found: Counter[int] = Counter()
-    for (client, port, service), count in sockets.clients(c.vips).items():
-        kind = affinity.kind_at(c.services, "tcp", service)
-        found[affinity.bucket(kind, client, c.seed, c.buckets, port)] += count
+    for protocol, ends in live.items():
+        for (client, port, service), count in ends.items():
+            if protocol == "udp" and not any(affinity.serves(one, service) for one in quic):
+                continue
+            kind = affinity.kind_at(c.services, protocol, service)
+            found[affinity.bucket(kind, client, c.seed, c.buckets, port)] += count
     return found
 
 

@@ -79,7 +79,8 @@ class Standing(enum.StrEnum):
 class Member:
     """One host's key: who writes it, how long its lease is (seconds), and how much it takes.
 
-    `hold`: it carries on without the store, so that silence does not say it is dead.
+    `hold`: it carries on without the store, so that silence does not say it is dead. `taken`:
+    packets that its kernel took so far.
     """
 
     incarnation: str
@@ -88,6 +89,7 @@ class Member:
     weight: int
     standing: Standing = Standing.SERVING
     hold: bool = False
+    taken: int = 0
 
     def dump(self) -> bytes:
         """Return it as the store holds it."""
@@ -106,6 +108,7 @@ class Member:
                 int(found["weight"]),
                 Standing(found["standing"]),
                 bool(found["hold"]),
+                int(found.get("taken", 0)),
             )
         except (ValueError, KeyError, TypeError):
             return None
@@ -231,7 +234,8 @@ class Said:
 class Wish:
     """What is asked of this host now: its weight and standing; which of its draining buckets
     have no connection left or are past their time; whether it is time to beat; whether it can't
-    be reached (nothing is left to drain then); whether it is to begin a new life in place."""
+    be reached (nothing is left to drain then); whether it is to begin a new life in place; how
+    many packets its kernel took so far."""
 
     weight: int
     standing: Standing = Standing.SERVING
@@ -239,6 +243,7 @@ class Wish:
     due: bool = True
     cut_off: bool = False
     renew: bool = False
+    taken: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,15 @@ class Plane:
         """Return how many live TCP connections this host has in each bucket."""
         return node.connections(self._applied) if self._applied else Counter()
 
+    def taken(self) -> int:
+        """Return how many packets this host has taken since its rules were loaded."""
+        return sum(packets for packets, _ in node.counters().values())
+
+    def announce(self) -> None:
+        """Tell the segments where the VIPs are; UsageError if it can't."""
+        if self._applied is not None:
+            node.announce(self._applied)
+
     def down(self) -> tuple[str, ...]:
         """Give everything back; returns what could not be put back, a line each."""
         self._applied = None

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from vipnft import __version__
-from vipnft.cli import agent, cluster, hosts, lab, moves
+from vipnft.cli import agent, cluster, hosts, lab, moves, network
 from vipnft.errors import VipnftError
 
 app = typer.Typer(
@@ -32,6 +32,8 @@ app.command()(cluster.resume)
 app.command()(moves.plan)
 app.command()(moves.release)
 app.command()(moves.take)
+app.command()(network.announce)
+app.command()(network.probe)
 app.add_typer(lab.app, name="lab")
 
 

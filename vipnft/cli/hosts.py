@@ -132,7 +132,7 @@ def apply(
     dead = tuple(takeover or ())
     outcome = node.apply(cluster, name, mode, drain=seconds(drain), dead=dead, reshuffle=reshuffle)
     for note in outcome.notes:
-        print(f"vipnft: not put back: {note}", file=sys.stderr)
+        print(f"vipnft: {note}", file=sys.stderr)
     owned = owners_of(cluster, dead).count(name)
     on = ", ".join(nic.interface for nic in cluster.nics(name))
     where = f"{cluster.name}: {name} on {on}, {mode} mode"
@@ -186,7 +186,7 @@ def down(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
 
     outcome = node.down()
     for note in outcome.notes:
-        print(f"vipnft: not put back: {note}", file=sys.stderr)
+        print(f"vipnft: {note}", file=sys.stderr)
     print("this host is as it was" if outcome.changed else "nothing is applied here")
 
 

@@ -101,9 +101,9 @@ def _put_back(ipr: Any, held: _Held) -> list[str]:
                 add("add", **one)
             except NetlinkError as error:
                 if error.code != errno.EEXIST:  # that one came back by itself
-                    lost.append(f"{one}: {error}")
+                    lost.append(f"not put back: {one}: {error}")
             except (TypeError, ValueError) as error:  # the library can't say what it read
-                lost.append(f"{one}: {error}")
+                lost.append(f"not put back: {one}: {error}")
     return lost
 
 

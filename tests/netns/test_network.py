@@ -1,0 +1,139 @@
+"""What the network does with the listen MAC: announced, probed, and missed by agents."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.netns.cast import clients_of, pinging, serving
+from tests.netns.conftest import LabUp
+from tests.netns.support import LISTEN, VIP, VIP6, apply, apply_all, shell, until
+from tests.netns.test_failover import even
+from vipnft.lab.frames import ARP_REPLY
+from vipnft.lab.lab import Lab
+from vipnft.lab.wire import Wire
+from vipnft.model import Mode
+
+STALE = "02:00:00:00:99:99"
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_router_that_knew_another_mac_learns_at_once(lab_up: LabUp, mode: Mode) -> None:
+    """By `apply`, and by `announce` whenever somebody asks for it."""
+    lab = lab_up(hosts=2, mode=mode)
+    listen = lab.cluster.nics("web1")[0].listen_mac(mode)
+
+    def forget() -> None:
+        for vip in (VIP, VIP6):
+            entry = f"{vip} lladdr {STALE} dev eth0 nud reachable"
+            shell(lab, "router", f"ip neigh replace {entry}")
+
+    def knows() -> bool:
+        found = shell(lab, "router", f"ip neigh show {VIP}; ip neigh show {VIP6}")
+        return found.count(listen) == 2
+
+    forget()
+    with Wire(lab, "segment", "web1", keep=True) as wire:
+        apply(lab, "web1", mode)
+        until(knows, seconds=5, what="the router to learn")
+        forget()
+        assert "2 addresses announced, in 3 frames" in shell(lab, "web1", "vipnft announce")
+        until(knows, seconds=5, what="the router to learn again")
+    replies = [f for f in wire.frames if f.arp and f.arp.operation == ARP_REPLY]
+    assert {f.src_mac == listen for f in replies if f.arp and f.arp.sender == VIP} == {
+        mode is Mode.HUB
+    }
+
+
+def test_an_announcement_is_no_question(lab_up: LabUp) -> None:
+    """Nobody answers it, not even the owner of the VIP's own bucket."""
+    lab = lab_up(hosts=3)
+    apply_all(lab)
+    with Wire(lab, "router", keep=True) as wire:
+        for host in lab.hosts:
+            shell(lab, host, "vipnft announce")
+        shell(lab, "router", "ping -c2 -i0.2 192.0.2.1")
+    about = [f for f in wire.frames if f.arp and f.arp.target == f.arp.sender == VIP]
+    assert len(about) == 6
+    assert lab.run("router", ["vipnft", "announce"]).returncode == 2
+
+
+@contextmanager
+def listening(lab: Lab, *hosts: str) -> Iterator[None]:
+    running = [lab.popen(h, ["vipnft", "probe", "--listen"], stdout=subprocess.PIPE) for h in hosts]
+    for one in running:
+        assert one.stdout
+        assert "listens on eth0" in one.stdout.readline()
+    yield
+    for one in running:
+        one.send_signal(2)
+        assert one.wait(10) == 0
+
+
+PROBES = {
+    "it floods": ("true", 0, "every host that answered receives"),
+    "learned at a host": (
+        f"bridge fdb add {LISTEN} dev web2 master static",
+        1,
+        "the switch has learned the listen MAC at web2: web3 received none of it",
+    ),
+    "learned elsewhere": (
+        f"bridge fdb add {LISTEN} dev router master static",
+        1,
+        "at this host's own port (web1) or where none of these hosts is",
+    ),
+    "it does not flood": (
+        "for p in web1 web2 web3; do bridge link set dev $p flood off; done",
+        1,
+        "the network does not flood",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PROBES)
+def test_probe_tells_what_the_network_does(lab_up: LabUp, case: str) -> None:
+    script, code, named = PROBES[case]
+    lab = lab_up(hosts=3)
+    shell(lab, "segment", script)
+    with listening(lab, "web2", "web3"):
+        said = lab.run("web1", ["vipnft", "probe"])
+    assert (said.returncode, said.stderr) == (code, "")
+    assert named in said.stdout
+    assert ("fix: " in said.stdout) is bool(code)
+
+
+def test_probe_without_anybody_who_listens(lab_up: LabUp) -> None:
+    said = lab_up(hosts=2).run("web1", ["vipnft", "probe", "--count", "1"])
+    assert said.returncode == 1
+    assert "web2: no answer" in said.stdout
+    assert "fix: run `vipnft probe --listen` on the other hosts" in said.stdout
+
+
+def test_probe_where_a_switch_snoops(lab_up: LabUp) -> None:
+    """Nobody has joined the group yet; then all but one have."""
+    lab = lab_up(hosts=3, mode=Mode.IGMP)
+    with listening(lab, "web2", "web3"):
+        said = lab.run("web1", ["vipnft", "probe", "--igmp"])
+        assert "web2, web3 received none of it" in said.stdout
+        apply(lab, "web2", Mode.IGMP)
+        said = lab.run("web1", ["vipnft", "probe", "--igmp"])
+        assert "web3 received none of it" in said.stdout
+        apply(lab, "web3", Mode.IGMP)
+        assert lab.run("web1", ["vipnft", "probe", "--igmp"]).returncode == 0
+
+
+def test_an_agent_warns_when_it_alone_takes_nothing(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=2)
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        clients = clients_of(lab, cast.look()["web2"]["owned"], 2)
+        with pinging(lab, tmp_path, clients, every=0.005):
+            shell(lab, "segment", f"bridge fdb add {LISTEN} dev web2 master static")
+            until(lambda: "a switch may have learned" in cast.log("web1"), seconds=60)
+            shell(lab, "segment", f"bridge fdb del {LISTEN} dev web2 master")
+            mine = clients_of(lab, cast.look()["web1"]["owned"], 1)
+            shell(lab, "clients", f"ping -c3 -i0.2 -I {mine[0]} {VIP}")
+            until(lambda: "arrive here again" in cast.log("web1"), seconds=60)
+    assert "WARNING" not in cast.log("web2")

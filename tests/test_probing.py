@@ -1,0 +1,59 @@
+"""What is concluded from who heard what; the network itself: tests/netns/test_network.py."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vipnft.model import Mode, is_unicast_mac
+from vipnft.probing import Message, control_mac, verdict
+
+
+def heard(**counts: tuple[int, int]) -> dict[str, Message]:
+    return {
+        host: Message(kind="heard", cluster="c", host=host, run="r", listen=a, control=b)
+        for host, (a, b) in counts.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("counts", "good", "named"),
+    [
+        ({}, False, "no host answered"),
+        ({"b": (5, 5), "c": (5, 5)}, True, "every host"),
+        ({"b": (5, 5), "c": (3, 2)}, False, "c received only some"),
+        ({"b": (5, 5), "c": (0, 5)}, False, "learned the listen MAC at b: c received none"),
+        ({"b": (0, 5), "c": (0, 5)}, False, "learned the listen MAC, at this host's own port (a)"),
+        ({"b": (0, 0), "c": (0, 0)}, False, "does not flood"),
+    ],
+)
+def test_verdicts(counts: dict[str, tuple[int, int]], good: bool, named: str) -> None:
+    found = verdict(5, heard(**counts), "a", Mode.SWITCH)
+    assert found.good is good
+    assert named in found.what
+    assert bool(found.fix) is not good
+
+
+@pytest.mark.parametrize("mode", [Mode.MULTICAST, Mode.IGMP])
+def test_a_group_is_not_learned_but_filtered(mode: Mode) -> None:
+    found = verdict(5, heard(b=(5, 0), c=(0, 0)), "a", mode)
+    assert "c received none" in found.what
+    assert "IGMP" in found.fix
+
+
+def test_a_message_comes_back_from_a_padded_frame() -> None:
+    message = Message(kind="listen", cluster="dns", host="web1", run="0123", listen=3)
+    assert Message.load(message.dump() + bytes(40)) == message
+
+
+@given(st.binary(max_size=200))
+def test_anything_else_is_no_message(body: bytes) -> None:
+    assert Message.load(body) is None
+    assert Message.load(len(body).to_bytes(2, "big") + body) is None
+
+
+@pytest.mark.parametrize("mode", Mode)
+@given(run=st.binary(min_size=8, max_size=8))
+def test_the_control_mac_is_of_the_listen_macs_kind(mode: Mode, run: bytes) -> None:
+    mac = control_mac(mode, run.hex())
+    assert len(bytes.fromhex(mac.replace(":", ""))) == 6
+    assert is_unicast_mac(mac) is (mode in {Mode.HUB, Mode.SWITCH})

@@ -1,0 +1,47 @@
+"""Frames that tell a segment where a VIP is: gratuitous ARP and unsolicited advertisements.
+
+Who knew the address under another MAC learns at once, instead of when his entry ages. Both forms
+of gratuitous ARP are sent, since some listen to the one only (RFC 5944, 4.6).
+"""
+
+import struct
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+
+from vipnft import nd
+from vipnft.ingress import BROADCAST, send_mac
+from vipnft.model import Mode, Nic
+
+_ARP, _IPV6 = 0x0806, 0x86DD
+_REQUEST, _REPLY = 1, 2
+_ALL_NODES = IPv6Address("ff02::1")
+
+
+def announcements(nic: Nic, mode: Mode, macs: Mapping[str, str]) -> list[bytes]:
+    """Return the frames for every VIP of an interface, whose own MAC `macs` has."""
+    listen, send = nic.listen_mac(mode), send_mac(nic, mode, macs)
+    arp = [_arp(vip, listen, send, kind) for vip in nic.v4 for kind in (_REQUEST, _REPLY)]
+    return arp + [_advert(vip, listen, send) for vip in nic.v6]
+
+
+def ethernet(destination: str, source: str, kind: int, body: bytes) -> bytes:
+    """Return a frame, long enough to be one (60 bytes without its checksum)."""
+    frame = mac(destination) + mac(source) + struct.pack("!H", kind) + body
+    return frame + bytes(max(0, 60 - len(frame)))
+
+
+def mac(text: str) -> bytes:
+    """Return a MAC's six bytes."""
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def _arp(vip: IPv4Address, listen: str, send: str, operation: int) -> bytes:
+    who, target = mac(listen), mac(BROADCAST if operation == _REPLY else "00:00:00:00:00:00")
+    head = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
+    return ethernet(BROADCAST, send, _ARP, head + who + vip.packed + target + vip.packed)
+
+
+def _advert(vip: IPv6Address, listen: str, send: str) -> bytes:
+    body = nd.advertisement(vip, _ALL_NODES, listen)
+    head = struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + vip.packed + _ALL_NODES.packed
+    return ethernet(nd.group_mac(_ALL_NODES), send, _IPV6, head + body)

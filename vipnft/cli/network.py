@@ -1,0 +1,153 @@
+"""The verbs that look at and speak to the network: announce, probe."""
+
+import secrets
+import socket
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vipnft.cli.hosts import (
+    DEFAULT_CONFIG,
+    Config,
+    Hub,
+    Igmp,
+    Multicast,
+    Switch,
+    load,
+    pick_mode,
+    seconds,
+)
+from vipnft.errors import UsageError
+
+if TYPE_CHECKING:
+    from vipnft.kernel.frames import Port
+    from vipnft.model import Cluster, Mode, Nic
+    from vipnft.probing import Message
+
+_PAUSE = 0.02  # seconds between two frames, so that no storm control mistakes them for one
+_ANSWERS = 2.0  # seconds for which answers are waited for
+
+
+def announce(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
+    """Tell the segment where the VIPs are: gratuitous ARP, unsolicited advertisements.
+
+    `apply` and `agent` do so by themselves. What was applied counts; the file is not read.
+    """
+    from vipnft import memory, node
+
+    applied = memory.load()
+    if applied is None:
+        raise UsageError("nothing is applied here", fix="vipnft apply --switch")
+    count = node.announce(applied)
+    print(f"{len(applied.cluster.vips)} addresses announced, in {count} frames")
+
+
+def probe(
+    listen: Annotated[
+        bool, typer.Option("--listen", help="Tell what arrives here, until interrupted.")
+    ] = False,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many frames to send.")] = 5,
+    duration: Annotated[
+        str, typer.Option("--for", metavar="TIME", help="With --listen: how long, such as 60s.")
+    ] = "",
+    config: Config = DEFAULT_CONFIG,
+    host: Annotated[str, typer.Option(help="This host's name; else the machine's hostname.")] = "",
+    hub: Hub = False,
+    switch: Switch = False,
+    multicast: Multicast = False,
+    igmp: Igmp = False,
+) -> None:
+    """Find out whether this network brings the listen MAC's frames to every host.
+
+    Start `vipnft probe --listen` on the other hosts, then `vipnft probe` on one. Nothing need be
+    applied; without a mode, --switch is meant. Exit code 1 unless every host gets every frame.
+    """
+    cluster = load(config)
+    name = host or socket.gethostname()
+    mode = pick_mode(hub, switch or not (hub or multicast or igmp), multicast, igmp)
+    nics = cluster.nics(name)
+    if listen:
+        _listen(cluster, name, nics[0], time.monotonic() + (seconds(duration) if duration else 1e9))
+        return
+    good = [_probe(cluster, name, nic, mode, count) for nic in nics]
+    if not all(good):
+        raise typer.Exit(1)
+
+
+def _listen(cluster: "Cluster", name: str, nic: "Nic", until: float) -> None:
+    """Count what arrives of each run, and tell its sender in the end."""
+    from vipnft.announce import ethernet
+    from vipnft.kernel import libc
+    from vipnft.kernel.frames import Port
+    from vipnft.probing import ETHERTYPE, Message
+
+    heard: Counter[tuple[str, str]] = Counter()
+    own = libc.mac_of(nic.interface) or ""
+    with Port(nic.interface, ETHERTYPE) as port:
+        print(f"{name} listens on {nic.interface}", flush=True)
+        try:
+            while (frame := port.receive(until)) is not None:
+                message = Message.load(frame[14:])
+                if message is None or message.cluster != cluster.name or message.host == name:
+                    continue
+                heard[message.run, message.kind] += 1
+                if message.kind == "end":
+                    listened, control = (heard[message.run, k] for k in ("listen", "control"))
+                    answer = Message(
+                        kind="heard", cluster=cluster.name, host=name, run=message.run,
+                        listen=listened, control=control,
+                    )  # fmt: skip
+                    port.send(ethernet(frame[6:12].hex(":"), own, ETHERTYPE, answer.dump()))
+                    print(
+                        f"from {message.host}: {listened} to the listen MAC, {control} to a MAC"
+                        " that nobody has",
+                        flush=True,
+                    )
+        except KeyboardInterrupt:
+            return
+
+
+def _probe(cluster: "Cluster", name: str, nic: "Nic", mode: "Mode", count: int) -> bool:
+    from vipnft.announce import ethernet
+    from vipnft.ingress import BROADCAST
+    from vipnft.kernel import libc
+    from vipnft.kernel.frames import Port
+    from vipnft.probing import ETHERTYPE, Message, control_mac, verdict
+
+    run, listen_mac = secrets.token_hex(8), nic.listen_mac(mode)
+    own = libc.mac_of(nic.interface) or ""
+    targets = {"listen": listen_mac, "control": control_mac(mode, run)}
+    with Port(nic.interface, ETHERTYPE) as port:
+        for kind in [*targets] * count + ["end"]:
+            message = Message(kind=kind, cluster=cluster.name, host=name, run=run)
+            target = targets.get(kind, BROADCAST)
+            port.send(ethernet(target, own, ETHERTYPE, message.dump()))
+            time.sleep(_PAUSE)
+        heard = _answers(port, run, set(cluster.weights) - {name})
+    print(f"{count} frames to {listen_mac} from {name} on {nic.interface}, {mode} mode")
+    for other in cluster.weights:
+        if other in heard:
+            one = heard[other]
+            print(f"  {other}: received {one.listen}, and {one.control} to a MAC that nobody has")
+        elif other != name:
+            print(f"  {other}: no answer")
+    found = verdict(count, heard, name, mode)
+    print(found.what)
+    if found.fix:
+        print(f"  fix: {found.fix}")
+    return found.good
+
+
+def _answers(port: "Port", run: str, wanted: set[str]) -> "dict[str, Message]":
+    """Wait until every host has told what it heard, or for long enough."""
+    from vipnft.probing import Message
+
+    end = time.monotonic() + _ANSWERS
+    found: dict[str, Message] = {}
+    while wanted - set(found) and (frame := port.receive(end)) is not None:
+        message = Message.load(frame[14:])
+        if message is not None and (message.run, message.kind) == (run, "heard"):
+            found[message.host] = message
+    return found

@@ -1,0 +1,133 @@
+# Does this network bring frames for the listen MAC to every host? One asks, the others listen.
+# Rule 1: what was heard is told by who heard it; a verdict is a function of that alone.
+# Rule 2: a MAC that nobody has is asked for as well: a network that floods it, but not the listen
+#         MAC, believes to know where the latter is.
+"""The frames of `vipnft probe`, and what follows from who heard them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from vipnft.model import Mode
+
+ETHERTYPE = 0x88B5
+"""IEEE Std 802, "local experimental"."""
+_MARK = "vipnft-probe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a frame says: `kind` listen or control (to the listen MAC, or to nobody's), end (to
+    all: tell what you heard), or heard (what that was). `run` tells one probe from another."""
+
+    kind: str
+    cluster: str
+    host: str
+    run: str
+    listen: int = 0
+    control: int = 0
+
+    def dump(self) -> bytes:
+        """Return it as a frame's body, its length in front: frames are padded."""
+        text = json.dumps({"mark": _MARK, **asdict(self)}).encode()
+        return len(text).to_bytes(2, "big") + text
+
+    @classmethod
+    def load(cls, body: bytes) -> "Message | None":
+        """Read what `dump` wrote; None for anything else."""
+        try:
+            found = json.loads(body[2 : 2 + int.from_bytes(body[:2], "big")])
+            if found.pop("mark") != _MARK:
+                return None
+            return cls(
+                kind=str(found["kind"]),
+                cluster=str(found["cluster"]),
+                host=str(found["host"])[:64],
+                run=str(found["run"])[:64],
+                listen=int(found["listen"]),
+                control=int(found["control"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def control_mac(mode: Mode, run: str) -> str:
+    """Return a MAC that nobody has: locally administered, of a run's first three bytes."""
+    first = {Mode.MULTICAST: "03:bf:ff", Mode.IGMP: "01:00:5e"}.get(mode, "02:bf:ff")
+    tail = bytes.fromhex(run[:6])
+    if mode is Mode.IGMP:
+        tail = bytes([tail[0] & 0x7F, *tail[1:]])
+    return f"{first}:{tail.hex(':')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the network does; `good`: every host that answered gets every frame."""
+
+    good: bool
+    what: str
+    fix: str = ""
+
+
+_LEARNED = (
+    "something sends from the listen MAC: a host in hub mode, a hypervisor that announces it when"
+    " a machine moves, a program that writes raw frames; end that, and clear the switch's entry"
+)
+
+
+def verdict(sent: int, heard: Mapping[str, Message], me: str, mode: Mode) -> Verdict:
+    """Tell what it means that each of these hosts heard so much of `sent` frames of each kind."""
+    if not heard:
+        return Verdict(
+            False,
+            "no host answered: none listens, or not even broadcasts get there",
+            "run `vipnft probe --listen` on the other hosts",
+        )
+    got = sorted(host for host, one in heard.items() if one.listen)
+    deaf = sorted(host for host, one in heard.items() if not one.listen)
+    flooded = sorted(host for host, one in heard.items() if one.control)
+    lossy = sorted(host for host, one in heard.items() if 0 < one.listen < sent)
+    if not deaf and not lossy:
+        return Verdict(True, "every host that answered receives what is sent to the listen MAC")
+    if not deaf:
+        return Verdict(
+            False,
+            f"{_names(lossy)} received only some of it: the network limits what it floods",
+            "raise or turn off storm control for unknown unicast on these ports",
+        )
+    return Verdict(False, *_deaf(got, deaf, flooded, me, mode))
+
+
+def _deaf(
+    got: list[str], deaf: list[str], flooded: list[str], me: str, mode: Mode
+) -> tuple[str, str]:
+    """Return why some received nothing, and the fix."""
+    if mode in {Mode.MULTICAST, Mode.IGMP}:
+        return (
+            f"{_names(deaf)} received none of it",
+            "give the switch static entries for the listen MAC, or see that it snoops IGMP, has a"
+            " querier, and goes by MAC addresses (Linux bridges go by IP addresses)",
+        )
+    if got:
+        return (
+            f"the switch has learned the listen MAC at {_names(got)}: {_names(deaf)} received"
+            " none of it",
+            _LEARNED,
+        )
+    if flooded:
+        return (
+            "the switch has learned the listen MAC, at this host's own port"
+            f" ({me}) or where none of these hosts is: nobody received it, but"
+            f" {_names(flooded)} what is sent to a MAC that nobody has",
+            _LEARNED,
+        )
+    return (
+        "the network does not flood: nobody received the listen MAC's frames, nor those to a MAC"
+        " that nobody has",
+        "allow unknown unicast flooding (and, on hypervisors, promiscuous mode and MAC changes)"
+        " for these ports; or --multicast with static entries",
+    )
+
+
+def _names(hosts: list[str]) -> str:
+    return ", ".join(hosts)
