@@ -13,11 +13,10 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
-from tests.netns.support import VIP, nginx, until
+from tests.netns.support import VIP, configure, nginx, until
 from vipnft import affinity
 from vipnft.lab.lab import Lab
 from vipnft.model import Check
-from vipnft.render import render
 
 _AGAIN = 10  # answers that every client gets before it stops
 
@@ -59,8 +58,7 @@ def serving(
     url: str = "",
     env: dict[str, str] | None = None,
 ) -> Iterator[Agents]:
-    cluster = lab.cluster
-    lab.config.write_text(render(replace(cluster, agents=replace(cluster.agents, checks=checks))))
+    configure(lab, agents=replace(lab.cluster.agents, checks=checks))
     cast = Agents(lab, url or f"sqlite://{home}/store.db", home, {}, env or {})
     for host in lab.hosts:
         cast.start(host)

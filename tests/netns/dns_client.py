@@ -1,8 +1,9 @@
 """Run inside the clients node: one DNS query from each given address; prints who answered.
 
-python dns_client.py SERVER     (addresses, with commas between, on standard input)
+python dns_client.py SERVER [PADDING]     (addresses, with commas between, on standard input)
 
-An address may have a port behind "|", to be sent from.
+An address may have a port behind "|", to be sent from. PADDING (bytes, RFC 7830) makes a query
+that comes in fragments.
 """
 
 import json
@@ -18,7 +19,16 @@ QUERY = (
 PATIENCE = 20.0
 
 
-def main(server: str, clients: list[str]) -> dict[str, str]:
+def padded(size: int) -> bytes:
+    """Return the query with EDNS padding."""
+    option = struct.pack(">HH", 12, size) + bytes(size)
+    return (
+        QUERY[:11] + b"\1" + QUERY[12:] + struct.pack(">BHHIH", 0, 41, 1232, 0, 4 + size) + option
+    )
+
+
+def main(server: str, clients: list[str], padding: int) -> dict[str, str]:
+    query = padded(padding) if padding else QUERY
     waiting = selectors.DefaultSelector()
     for name in clients:
         client, _, port = name.partition("|")
@@ -27,7 +37,7 @@ def main(server: str, clients: list[str]) -> dict[str, str]:
         sock.setblocking(False)
         sock.bind((client, int(port or 0)))
         sock.connect((server, 53))
-        sock.send(QUERY)
+        sock.send(query)
         waiting.register(sock, selectors.EVENT_READ, name)
     answers: dict[str, str] = {}
     end = time.monotonic() + PATIENCE
@@ -45,4 +55,4 @@ def _text(reply: bytes) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], sys.stdin.read().split(","))))
+    print(json.dumps(main(sys.argv[1], sys.stdin.read().split(","), int((*sys.argv, "0")[2]))))

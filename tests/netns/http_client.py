@@ -1,6 +1,8 @@
 """Run inside the clients node: one HTTP request from each given address; prints who answered.
 
-python http_client.py SERVER a,b,c
+python http_client.py SERVER     (addresses, with commas between, on standard input)
+
+An address may have a port behind "|", to be connected from.
 """
 
 import asyncio
@@ -11,9 +13,11 @@ AT_ONCE = 100
 
 
 async def get(server: str, client: str, turn: asyncio.Semaphore) -> tuple[str, str]:
+    address, _, port = client.partition("|")
+    local = (address, int(port or 0))
     async with turn:
         async with asyncio.timeout(30):
-            reader, writer = await asyncio.open_connection(server, 80, local_addr=(client, 0))
+            reader, writer = await asyncio.open_connection(server, 80, local_addr=local)
             writer.write(b"GET / HTTP/1.0\r\n\r\n")
             reply = await reader.read()
             writer.close()

@@ -6,10 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from vipnft.lab.lab import Lab
 from vipnft.model import Mode
+from vipnft.render import render
 
 HERE = Path(__file__).parent
 LISTEN = "02:bf:c0:00:02:64"
@@ -23,6 +25,11 @@ def until(condition: Callable[[], object], *, seconds: float = 20, what: str = "
     while not condition():
         assert time.monotonic() < end, f"still waiting for {what or condition}"
         time.sleep(0.02)
+
+
+def configure(lab: Lab, **changes: object) -> None:
+    """Write the lab's cluster file anew, with other values of Cluster."""
+    lab.config.write_text(render(replace(lab.cluster, **changes)))  # type: ignore[arg-type]
 
 
 def apply(lab: Lab, host: str, mode: Mode) -> None:
@@ -52,18 +59,34 @@ def snapshot(lab: Lab, host: str) -> list[str]:
     return shell(lab, host, SNAPSHOT).splitlines()
 
 
-def asked(lab: Lab, program: str, clients: Sequence[str], vip: str = VIP) -> dict[str, str]:
-    """Let clients ask the VIP, each from its own address, and return who answered each."""
-    words = [sys.executable, str(HERE / program), vip]
+def asked(
+    lab: Lab, program: str, clients: Sequence[str], vip: str = VIP, *more: str
+) -> dict[str, str]:
+    """Let clients ask the VIP, each from its own address (`address|port`: from that port too),
+    and return who answered each."""
+    words = [sys.executable, str(HERE / program), vip, *more]
     said = lab.run("clients", words, input=",".join(clients), check=True, timeout=120).stdout
     found: dict[str, str] = json.loads(said)
     return found
 
 
-def which(lab: Lab, clients: Sequence[str]) -> dict[str, str]:
-    """Return who is to answer each client, by `vipnft which`."""
-    said = lab.run("router", ["vipnft", "which"], input="\n".join(clients), check=True).stdout
-    return {line.split()[0]: line.split()[2] for line in said.splitlines()}
+def which(lab: Lab, clients: Sequence[str], service: str = "") -> dict[str, str]:
+    """Return who is to answer each client, by `vipnft which`; for a service that is dealt in its
+    own way, such as udp/53, if it is given."""
+    words = dict(zip(clients, map(_spelled, clients), strict=True))
+    said = lab.run(
+        "router", ["vipnft", "which"], input="\n".join(words.values()), check=True
+    ).stdout
+    lines = map(str.split, said.splitlines())
+    found = {line[0]: line[2] for line in lines if not (service or line[3:]) or service in line[3:]}
+    return {client: found[word] for client, word in words.items()}
+
+
+def _spelled(client: str) -> str:
+    address, bar, port = client.partition("|")
+    if not bar:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def plug_in(lab: Lab, host: str, interface: str, port: str) -> None:

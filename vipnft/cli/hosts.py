@@ -212,8 +212,11 @@ def which(
         if not word:
             continue
         client, port = _client(word)
-        kinds = {affinity.kind_of(service): f" {_label(service)}" for service in special}
-        for one, label in {kind: "", **kinds}.items():
+        kinds = {kind: ""}
+        for service in special:
+            one = affinity.kind_of(service)
+            kinds[one] = f"{kinds.get(one, '')} {_label(service)}"
+        for one, label in kinds.items():
             if one.port and port is None:
                 print(f"{word} by-port -{label}")
                 continue
