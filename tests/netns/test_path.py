@@ -1,5 +1,6 @@
 """What lies on the way: small MTUs, ports that go down, interfaces that are made anew."""
 
+from collections import Counter
 from contextlib import ExitStack
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -11,50 +12,70 @@ from tests.netns.support import (
     HUB_AND_SWITCH,
     LISTEN,
     VIP,
+    VIP6,
     apply,
     apply_all,
     asked,
+    configure,
     nginx,
     plug_in,
     shell,
     which,
 )
+from vipnft.lab.frames import ICMP, ICMP6
 from vipnft.lab.lab import Lab
 from vipnft.lab.wire import Wire
-from vipnft.model import Mode
+from vipnft.model import Affinity, Mode, Service
 
-SIZE = 5_000_000
+SIZE = 2_000_000
 
 
-@pytest.mark.parametrize("mode", HUB_AND_SWITCH)
+def whole(affinity: Affinity) -> tuple[Service, ...]:
+    """Return a service of web servers, and one of others, so that ports are looked at."""
+    web = Service(protocol="tcp", ports=((80, 80),), affinity=affinity)
+    return web, Service(protocol="udp", ports=((53, 53),))
+
+
+@pytest.mark.parametrize(
+    ("mode", "services"),
+    [
+        (Mode.HUB, ()),
+        (Mode.SWITCH, ()),
+        (Mode.SWITCH, whole(Affinity.SUBNET)),
+        (Mode.SWITCH, whole(Affinity.FLOW)),
+        (Mode.HUB, whole(Affinity.FLOW)),
+    ],
+)
 def test_path_mtu_discovery_reaches_the_right_host(
-    lab_up: LabUp, tmp_path: Path, mode: Mode
+    lab_up: LabUp, tmp_path: Path, mode: Mode, services: tuple[Service, ...]
 ) -> None:
     """The router's ICMP errors come from the router, whose own bucket is another host's."""
-    lab = lab_up(hosts=4, mode=mode, mtu=1000)
+    lab = lab_up(hosts=4, mode=mode, mtu=1300)
+    configure(lab, services=services)
     apply_all(lab)
-    router = which(lab, ["192.0.2.254"])["192.0.2.254"]
-    clients = [str(IPv4Address("10.64.0.1") + n) for n in range(12)]
-    expected = which(lab, clients)
-    assert set(expected.values()) - {router}, "no client is on another host than the router's"
+    routers = set(which(lab, ["192.0.2.254", "2001:db8::fe"]).values())
+    clients = [f"10.64.{n}.1|{30000 + n}" for n in range(10)]
+    clients += [f"2001:db8:64:{n}::1|{30000 + n}" for n in range(10)]
+    expected = which(lab, clients, "tcp/80" if services else "")
+    assert set(expected.values()) - routers, "no client is on another host than the router's"
     with ExitStack() as stack:
         for host in lab.hosts:
             stack.enter_context(nginx(lab, host, tmp_path, size=SIZE))
         wire = stack.enter_context(Wire(lab, "router", keep=True))
         for client in clients:
-            got = shell(
-                lab,
-                "clients",
-                f"curl -sS -m 30 --interface {client} -o /dev/null -w '%{{size_download}}'"
-                f" http://{VIP}/big",
-            )
+            address, port = client.split("|")
+            url = f"http://[{VIP6}]/big" if ":" in address else f"http://{VIP}/big"
+            curl = f"curl -sS -m 30 --interface {address} --local-port {port} '{url}'"
+            got = shell(lab, "clients", f"{curl} -o /dev/null -w '%{{size_download}}'")
             assert int(got) == SIZE
         wire.stop()
-    errors = [f for f in wire.frames if f.icmp_type == 3 and f.dst == VIP]
-    assert len(errors) >= len({expected[c] for c in clients}), "no ICMP error was needed"
-    for host in set(expected.values()):
-        assert "mtu 1000" in shell(
-            lab, host, "ip route get 10.64.0.1 from 192.0.2.100; ip route show cache"
+    said = Counter((f.protocol, f.icmp_type, f.dst) for f in wire.frames if f.icmp_type >= 0)
+    owners = {v: {h for c, h in expected.items() if (":" in c) == v} for v in (False, True)}
+    assert said[ICMP, 3, VIP] >= len(owners[False]), "no ICMP error was needed"
+    assert said[ICMP6, 2, VIP6] >= len(owners[True]), "no ICMPv6 error was needed"
+    for host in owners[False]:
+        assert "mtu 1300" in shell(
+            lab, host, f"ip route get 10.64.0.1 from {VIP}; ip route show cache"
         )
 
 

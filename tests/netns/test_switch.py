@@ -8,10 +8,10 @@ import pytest
 
 from tests.netns.conftest import LabUp
 from tests.netns.packets import IPV4, ROUTER, arp, mac, send, syn
-from tests.netns.support import LISTEN, VIP, apply_all, asked, nginx, plug_in, shell, which
+from tests.netns.support import LISTEN, VIP, VIP6, apply_all, asked, nginx, plug_in, shell, which
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.frames import ARP_REPLY, ARP_REQUEST
-from vipnft.lab.plan import client_address, host_mac
+from vipnft.lab.plan import client_address, client_address6, host_mac
 from vipnft.lab.wire import Wire
 
 FROM_VIP = f"curl -sS -m 20 --interface {VIP} -o /dev/null http://10.64.0.9/"
@@ -31,6 +31,7 @@ def test_the_listen_mac_is_never_learned(lab_up: LabUp, tmp_path: Path, send_mac
         lab.config.write_text(text)
     apply_all(lab)
     clients = [str(client_address(n)) for n in range(40)]
+    clients6 = [str(client_address6(n)) for n in range(40)]
     with ExitStack() as stack:
         for host in lab.hosts:
             stack.enter_context(nginx(lab, host, tmp_path))
@@ -42,7 +43,9 @@ def test_the_listen_mac_is_never_learned(lab_up: LabUp, tmp_path: Path, send_mac
             shell(lab, "router", "ip neigh flush dev eth0; ip -s neigh flush all >/dev/null")
             for host in lab.hosts:
                 shell(lab, host, "ip neigh flush dev eth0; curl -sS -o /dev/null http://10.64.0.9/")
+                shell(lab, host, "curl -sS -o /dev/null 'http://[2001:db8:64::9]/'")
             asked(lab, "http_client.py", clients)
+            asked(lab, "http_client.py", clients6, VIP6)
         # The VIP as the source: a host that asks for its router then asks as itself.
         owner = which(lab, ["10.64.0.9"])["10.64.0.9"]
         shell(lab, owner, f"ip neigh flush dev eth0; {FROM_VIP}")
@@ -55,6 +58,7 @@ def test_the_listen_mac_is_never_learned(lab_up: LabUp, tmp_path: Path, send_mac
     queries = [f for f in at_router.frames if f.arp and f.arp.operation == ARP_REQUEST]
     assert any(f.src_mac == host_mac(1) for f in queries), "no host asked for its router"
     assert set(at_router.tally.arp_macs[VIP]) == {LISTEN}
+    assert set(at_router.tally.nd_macs[VIP6]) == {LISTEN}
     assert not [f for f in queries if f.arp and f.arp.sender == VIP and f.arp.sender_mac != LISTEN]
     if send_mac:
         assert set(at_router.tally.syn_acks_by_mac()) >= {f"02:01:00:00:00:0{n}" for n in (1, 2)}
