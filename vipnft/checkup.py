@@ -14,7 +14,7 @@ from vipnft import memory, ruleset
 from vipnft.errors import VipnftError
 from vipnft.expr import Commands, Table
 from vipnft.kernel import libc, nft, scratch, sysctl
-from vipnft.kernel.links import Link, Links
+from vipnft.kernel.links import ONE_MAC, Link, Links
 from vipnft.model import Cluster, Mode, Nic
 from vipnft.moving import owners_of, phases
 from vipnft.tables import INET, NETDEV, TABLES
@@ -133,7 +133,9 @@ def _interface(links: Links, nic: Nic) -> Iterator[Finding]:
 
 def _filter(links: Links, link: Link, nic: Nic) -> Finding:
     """Tell what the driver does with a second MAC; only known once it has one."""
-    driver = _driver(link.name)
+    driver = _driver(link)
+    if driver == "macvlan":
+        return Finding("warn", f"{link.name} is a macvlan, which --switch can't use", ONE_MAC)
     applied = memory.load() if os.geteuid() == 0 else None
     listen = nic.listen_mac(applied.mode) if applied else ""
     if listen not in links.filters(link):
@@ -147,11 +149,11 @@ def _filter(links: Links, link: Link, nic: Nic) -> Finding:
     return Finding("ok", f"{link.name} ({driver}) has the listen MAC in its filter")
 
 
-def _driver(interface: str) -> str:
+def _driver(link: Link) -> str:
     try:
-        return (Path("/sys/class/net") / interface / "device/driver").resolve(strict=True).name
+        return (Path("/sys/class/net") / link.name / "device/driver").resolve(strict=True).name
     except OSError:
-        return "virtual"
+        return link.kind or "virtual"
 
 
 def _addresses(links: Links, cluster: Cluster) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 """Interfaces, the NIC's unicast filter, and the service addresses on the loopback."""
 
 import errno
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ _NUD_PERMANENT = 0x80
 _RT_SCOPE_HOST, _RTN_BROADCAST = 254, 3  # linux/rtnetlink.h
 _IFA_F_NODAD, _IFA_F_PERMANENT, _IFA_F_MCAUTOJOIN = 0x02, 0x80, 0x400  # linux/if_addr.h
 _FOREVER = 0xFFFFFFFF
+ONE_MAC = "use --hub or --multicast, for which it need not listen for a second unicast MAC"
+"""What to do about an interface that can't, as a macvlan."""
 _LENGTH = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
 
@@ -32,7 +35,8 @@ _LENGTH = {socket.AF_INET: 32, socket.AF_INET6: 128}
 class Link:
     """An interface: kernel index, name, own MAC, and whether it is up and has a carrier.
 
-    `master` is the bridge or bond it is a port of; `promiscuity` counts who wants every frame.
+    `master` is the bridge or bond it is a port of; `promiscuity` counts who wants every frame;
+    `kind` is what a virtual one is, such as bridge.
     """
 
     index: int
@@ -43,6 +47,7 @@ class Link:
     loopback: bool
     master: int | None
     promiscuity: int
+    kind: str
 
 
 class Links:
@@ -163,7 +168,8 @@ class Links:
 
     def listen(self, link: Link, mac: str) -> None:
         """Put a MAC into the interface's filter (bridge fdb add MAC dev IF self)."""
-        with _refusal(f"{mac} could not be put into {link.name}'s filter", errno.EEXIST):
+        what = f"{mac} could not be put into {link.name}'s filter"
+        with _refusal(what, errno.EEXIST, fix=ONE_MAC):
             self._filter("add", link, mac)
 
     def unlisten(self, link: Link, mac: str) -> None:
@@ -183,13 +189,13 @@ def stand_in(name: str) -> None:
 
 
 @contextmanager
-def _refusal(what: str, *fine: int) -> Iterator[None]:
+def _refusal(what: str, *fine: int, fix: str = "") -> Iterator[None]:
     """Turn the kernel's refusal into our error; the error numbers in `fine` are no refusal."""
     try:
         yield
     except NetlinkError as error:
         if error.code not in fine:
-            raise KernelError(f"{what}: {error}") from error
+            raise KernelError(f"{what}: {os.strerror(error.code)}", fix=fix) from error
 
 
 def _link(message: Any) -> Link:
@@ -202,4 +208,5 @@ def _link(message: Any) -> Link:
         loopback=bool(message["flags"] & _IFF_LOOPBACK),
         master=message.get("master"),
         promiscuity=message.get("promiscuity") or 0,
+        kind=message.get(("linkinfo", "kind")) or "",
     )
