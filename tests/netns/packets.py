@@ -18,11 +18,11 @@ def mac(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
 
 
-def send(lab: Lab, node: str, *frames: bytes) -> None:
+def send(lab: Lab, node: str, *frames: bytes, interface: str = "eth0") -> None:
     with lab.socket(node, socket.AF_PACKET, socket.SOCK_RAW, 0) as port:
         port.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
         for frame in frames:
-            port.sendto(frame, ("eth0", int.from_bytes(frame[12:14], "big")))
+            port.sendto(frame, (interface, int.from_bytes(frame[12:14], "big")))
 
 
 def arp(
@@ -73,6 +73,14 @@ def ipv4(source: str, target: str, protocol: int, body: bytes, *, fragment: int 
     size = 20 + len(body)
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, size, 7, fragment, 64, protocol, 0, a, b)
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
+
+
+def membership_query(tenths: int) -> bytes:
+    """Return an IGMP query of all groups (RFC 2236, 2), to be answered in so many 0.1 s."""
+    body = struct.pack("!BBHI", 0x11, tenths, 0, 0)
+    body = body[:2] + struct.pack("!H", checksum(body)) + body[4:]
+    packet = ipv4("192.0.2.254", "224.0.0.1", 2, body)
+    return mac("01:00:5e:00:00:01") + mac(ROUTER) + IPV4 + packet
 
 
 def syn(source: str, target: str = VIP, port: int = 81) -> bytes:

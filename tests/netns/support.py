@@ -89,7 +89,7 @@ def _spelled(client: str) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def plug_in(lab: Lab, host: str, interface: str, port: str) -> None:
+def plug_in(lab: Lab, host: str, interface: str, port: str, bridge: str = "br0") -> None:
     """Make a new veth pair between a host and the segment; the kernel picks index and MAC."""
     there, segment = _network(lab, host), _network(lab, "segment")
     pair = ["ip", "link", "add", interface, "type", "veth", "peer", port, "netns", segment]
@@ -98,7 +98,7 @@ def plug_in(lab: Lab, host: str, interface: str, port: str) -> None:
     shell(
         lab,
         "segment",
-        f"ip link set {port} master br0; bridge link set dev {port} learning {learning};"
+        f"ip link set {port} master {bridge}; bridge link set dev {port} learning {learning};"
         f"ip link set {port} up",
     )
     shell(lab, host, f"ip link set {interface} up")
