@@ -78,7 +78,7 @@ def expected(lab: Lab, clients: Sequence[str], services: Sequence[Service]) -> d
     return which(lab, clients, "" if services in ((), SUBNETS) else "udp/53")
 
 
-@pytest.mark.parametrize("mode", HUB_AND_SWITCH)
+@pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("services", DEALT.values(), ids=DEALT)
 def test_each_affinity_is_answered_exactly_once(
     lab_up: LabUp, tmp_path: Path, mode: Mode, services: Sequence[Service]
