@@ -167,7 +167,7 @@ def _seen(lab: Lab, quiet: list[int]) -> int:
     owners = owners_of(lab.cluster)
     total = 0
     for host in lab.hosts:
-        report = json.loads(shell(lab, host, "vipnft status --json || true"))
+        report = json.loads(lab.run(host, ["vipnft", "status", "--json"]).stdout)
         total += sum(report["bucket_packets"][b] for b in quiet if owners[b] == host)
     return total
 

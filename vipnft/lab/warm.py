@@ -31,7 +31,8 @@ _KINDS = {
     "uts": namespaces.CLONE_NEWUTS,
 }
 _WHOLE = (
-    "cli.cluster", "cli.moves", "cli.picture", "cli.show", "checkup", "config", "node", "store",
+    "cli.cluster", "cli.moves", "cli.network", "cli.picture", "cli.show", "announce", "checkup",
+    "config", "node", "store",
 )  # fmt: skip
 
 _server: socket.socket | None = None
