@@ -28,7 +28,7 @@ WEIGHTS = st.dictionaries(
 FEW_WEIGHTS = st.dictionaries(st.sampled_from("abc"), st.integers(0, 5), min_size=1).filter(
     lambda weights: any(weights.values())
 )
-SMALL = settings(max_examples=150, deadline=None)
+SMALL = settings(max_examples=150)
 
 
 def seeded(seed: int | str) -> random.Random:
@@ -85,7 +85,7 @@ def test_fresh_split_meets_quotas(weights: dict[str, int], size: int) -> None:
     assert quotas_hold(weights, owners)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(FEW_WEIGHTS, st.lists(st.sampled_from(["a", "b", "c", "x", None]), min_size=1, max_size=6))
 def test_brute_force_finds_nothing_with_fewer_moves(
     weights: dict[str, int], previous: list[str | None]

@@ -114,10 +114,10 @@ DRAINING, JOINING = Phase(State.DRAINING, 60), Phase(State.JOINING, 60)
         (JOINING, cell(OWNED), "bucket 3: owned in the kernel, not joining"),
         (OWNED, Cell(), "bucket 3: broken in the kernel, not owned"),
         (OWNED, Cell("take", moving="draining"), "bucket 3: broken in the kernel"),
-        (FOREIGN, Cell("leave", moving="draining", mine=True), None),  # its drain has ended
+        (FOREIGN, Cell("leave", moving="draining"), None),  # its drain has ended
         (OWNED, Cell("take", moving="joining", mine=True), None),
         (DRAINING, cell(Phase(State.DRAINING, 50)), None),
-        (Phase(State.DRAINING, 0.5), Cell("leave", moving="draining", mine=True), None),
+        (Phase(State.DRAINING, 0.5), Cell("leave", moving="draining"), None),
         (FOREIGN, cell(Phase(State.DRAINING, 0.5)), None),
         (OWNED, cell(Phase(State.JOINING, 1.0)), None),
     ],

@@ -23,6 +23,7 @@ CELLS = st.builds(
     st.sampled_from([None, "draining", "joining"]),
     st.one_of(st.none(), st.floats(0.1, 3600)),
     st.booleans(),
+    st.one_of(st.none(), st.floats(0.1, 3600)),
 )
 
 
@@ -37,6 +38,7 @@ class Kernel:
                 ("leaving", one.leaving),
                 ("moving", one.moving),
                 ("joined", one.joined),
+                ("drains", one.drains),
             ):
                 if value is not None:
                     self.held[name][b] = value
@@ -79,6 +81,7 @@ class Kernel:
                 leaving=h["leaving"].get(b),
                 moving=h["moving"].get(b),
                 joined=h["joined"].get(b),
+                drains=h["drains"].get(b),
                 mine=b in h["mine"],
             )
             for b in range(size)
@@ -115,7 +118,7 @@ def test_a_change_names_only_what_changes() -> None:
     named = [
         e for c in elements.change(have, want) for e in next(iter(c.values()))["element"]["elem"]
     ]
-    assert len(named) == 4  # out of buckets, into it, into moving, into leaving
+    assert len(named) == 6  # out of mine and buckets; into that, moving, leaving and drains
 
 
 @pytest.mark.parametrize(
@@ -123,12 +126,15 @@ def test_a_change_names_only_what_changes() -> None:
     [
         (Cell("take", mine=True), State.OWNED),
         (Cell("drop"), State.FOREIGN),
-        (Cell("leave", leaving=9, moving="draining", mine=True), State.DRAINING),
-        (Cell("leave", moving="draining", mine=True), State.FOREIGN),  # the kernel ended it
+        (Cell("leave", leaving=9, moving="draining", drains=9), State.DRAINING),
+        (Cell("leave", leaving=1, moving="draining"), State.DRAINING),  # two timers, one moment
+        (Cell("leave", moving="draining"), State.FOREIGN),  # the kernel ended it
+        (Cell("leave", leaving=9, moving="draining"), None),
+        (Cell("leave", leaving=9, moving="draining", drains=9, mine=True), None),
         (Cell("take", moving="joining", joined=9, mine=True), State.JOINING),
         (Cell("take", moving="joining", mine=True), State.OWNED),
         (Cell("take", moving="draining", mine=True), None),
-        (Cell("leave", leaving=9, mine=True), None),
+        (Cell("leave", leaving=9, drains=9), None),
         (Cell("take"), None),
         (Cell("drop", mine=True), None),
         (Cell(), None),
@@ -145,11 +151,12 @@ def test_what_libnftables_lists_is_read() -> None:
         "leaving": [{"elem": {"val": 0, "timeout": 300, "expires": 298}}],
         "moving": [[0, {"jump": {"target": "draining"}}]],
         "joined": [1],
-        "mine": [0],
+        "drains": [{"elem": {"val": 0, "timeout": 300, "expires": 297}}],
+        "mine": [1],
     }
     assert elements.read(items, 3) == [
-        Cell("leave", leaving=298, moving="draining", mine=True),
-        Cell("drop", joined=math.inf),
+        Cell("leave", leaving=298, moving="draining", drains=297),
+        Cell("drop", joined=math.inf, mine=True),
         Cell(),
     ]
     assert elements.counters([counted, 1]) == {0: (7, 99)}

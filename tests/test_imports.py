@@ -31,11 +31,11 @@ PURE = {
     "probing": {"model"},
     "others": {"pact"},
     "affinity": {"expr", "jhash", "model"},
-    "nd": {"expr"},
+    "nd": {"expr", "model"},
     "ingress": {"affinity", "expr", "model", "nd", "tables"},
     "inet": {"affinity", "expr", "ingress", "model", "tables"},
     "ruleset": {"affinity", "elements", "expr", "inet", "ingress", "model", "moving", "tables"},
-    "drift": {"model", "buckets", "elements", "moving"},
+    "drift": {"model", "buckets", "elements", "moving", "nd"},
     "cli.show": {"model", "buckets", "ingress", "moving"},
 }
 IMPURE_STDLIB = {

@@ -37,7 +37,7 @@ def test_verdicts(counts: dict[str, tuple[int, int]], good: bool, named: str) ->
 def test_a_group_is_not_learned_but_filtered(mode: Mode) -> None:
     found = verdict(5, heard(b=(5, 0), c=(0, 0)), "a", mode)
     assert "c received none" in found.what
-    assert "IGMP" in found.fix
+    assert "--igmp" in found.fix
 
 
 def test_a_message_comes_back_from_a_padded_frame() -> None:
@@ -57,3 +57,22 @@ def test_the_control_mac_is_of_the_listen_macs_kind(mode: Mode, run: bytes) -> N
     mac = control_mac(mode, run.hex())
     assert len(bytes.fromhex(mac.replace(":", ""))) == 6
     assert is_unicast_mac(mac) is (mode in {Mode.HUB, Mode.SWITCH})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 1480,
+        b'{"mark": "vipnft-probe", "listen": Infinity}',
+        b'{"mark": "vipnft-probe"}',
+        b"",
+    ],
+)
+def test_what_is_no_message_of_ours_is_none(body: bytes) -> None:
+    assert Message.load(len(body).to_bytes(2, "big") + body) is None
+
+
+def test_a_host_that_is_mute_is_not_good() -> None:
+    found = verdict(5, heard(b=(5, 5)), "a", Mode.SWITCH, ["c"])
+    assert not found.good
+    assert "run `vipnft probe --listen` on the other hosts: c" in found.fix

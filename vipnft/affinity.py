@@ -3,11 +3,11 @@
 # Rule 2: where ports decide, a fragment has none: it is put together first, then decided upon.
 """Hash keys, as nft expressions and as bytes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_network
 
-from vipnft.expr import Expr, both, concat, payload, raw
+from vipnft.expr import Expr, Stmt, both, concat, match, payload, raw
 from vipnft.jhash import scaled
 from vipnft.model import Address, Affinity, Service
 
@@ -46,6 +46,7 @@ class Version:
         return kind.prefix4 if self is V4 else kind.prefix6
 
 
+_FRAGMENT_HEADER = 44  # RFC 8200, 4.5
 _ERRORS = ("destination-unreachable", "time-exceeded", "parameter-problem")
 V4 = Version(
     header="ip", icmp="icmp", errors=_ERRORS, bits=32, any="0.0.0.0",  # noqa: S104 - no socket's
@@ -122,6 +123,16 @@ def returned(kind: Kind, version: Version) -> Expr:
         for at in range(0, len(mask), 4)
     ]
     return parts[0] if len(parts) == 1 else concat(*parts)
+
+
+def shapes(version: Version, number: int) -> Iterator[tuple[list[Stmt], Version]]:
+    """Yield what a returned packet of a protocol looks like, and where its fields are then: in
+    IPv6 a packet that was sent in fragments has a header for that."""
+    yield [match(raw("th", version.protocol, 8), number)], version
+    if version is not V4:
+        behind = replace(version, ports=version.ports + 64)
+        fragment = match(raw("th", version.protocol, 8), _FRAGMENT_HEADER)
+        yield [fragment, match(raw("th", version.ports, 8), number)], behind
 
 
 def _mask(kind: Kind, version: Version) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from vipnft import elements, memory, ruleset
+from vipnft import elements, memory, nd, ruleset
 from vipnft.drift import Facts, link_drift, skeleton_drift, wanted_sysctls
 from vipnft.errors import KernelError, VipnftError
 from vipnft.expr import Commands
@@ -148,23 +148,23 @@ class Change:
         now = found.links[interface]
         before = self._before.worn.get(interface) if self._before else None
         nic = next(nic for nic in self._now.nics if nic.interface == interface)
-        listen, group = nic.listen_mac(self._now.mode), str(nic.group)
+        listen, groups = nic.listen_mac(self._now.mode), nd.groups(nic, self._now.mode)
         if self._now.mode is Mode.HUB:
             if now.mac != listen:
                 self._do(
                     lambda: self._notes.extend(links.set_mac(link, listen)),
                     lambda: links.set_mac(link, link.mac),
                 )
-        elif self._now.mode is Mode.IGMP:
+        elif self._now.mode is not Mode.IGMP and listen not in now.filters:
+            self._do(partial(links.listen, link, listen), partial(links.unlisten, link, listen))
+        for group in groups:
             if group not in now.groups:
                 self._do(partial(links.join, link, group), partial(links.leave, link, group))
-        elif listen not in now.filters:
-            self._do(partial(links.listen, link, listen), partial(links.unlisten, link, listen))
         for gone in before.filters if before else ():
             if gone != listen:
                 self._do(partial(links.unlisten, link, gone), partial(links.listen, link, gone))
         for gone in before.groups if before else ():
-            if gone != group:
+            if gone not in groups:
                 self._do(partial(links.leave, link, gone), partial(links.join, link, gone))
 
     def _leave(self) -> None:

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from vipnft import nd
 from vipnft.buckets import ranges
 from vipnft.elements import CONTAINERS, Cell
 from vipnft.model import Applied, Mode, Nic
@@ -56,7 +57,8 @@ def wanted_sysctls(interfaces: Iterable[str], mode: Mode) -> dict[str, tuple[str
     value that looks at the interface will do. arp_announce: it never asks from a VIP either.
     The hub's: a frame for another host is not forwarded (ip-sysctl, Linux 6.18: forwarding is
     per interface; net.ipv4.ip_forward would reset other settings), nor redirected; and no
-    link-local address is made of a MAC that all hosts share.
+    link-local address is made of a MAC that all hosts share. A group's: what comes to a group's
+    MAC with a host's address in it is dropped, unless the rules said that it is this host's.
     """
     wanted: dict[str, tuple[str, ...]] = {}
     for interface in interfaces:
@@ -67,6 +69,10 @@ def wanted_sysctls(interfaces: Iterable[str], mode: Mode) -> dict[str, tuple[str
             wanted[f"{conf}/forwarding"] = ("0",)
             wanted[f"{conf}/send_redirects"] = ("0",)
             wanted[f"net/ipv6/conf/{interface}/addr_gen_mode"] = ("1",)
+        if mode in {Mode.MULTICAST, Mode.IGMP}:
+            for version in ("ipv4", "ipv6"):
+                key = f"net/{version}/conf/{interface}/drop_unicast_in_l2_multicast"
+                wanted[key] = ("1",)
     return wanted
 
 
@@ -170,13 +176,13 @@ def _link(applied: Applied, nic: Nic, link: LinkFacts) -> Iterator[str]:
         yield f"interface {interface} is down or has no carrier"
     if link.enslaved:
         yield f"interface {interface} is a port of a bridge or bond, which takes its frames"
+    for group in nd.groups(nic, applied.mode):
+        if group not in link.groups:
+            yield f"{interface} has left the group {group}"
     match applied.mode:
         case Mode.HUB:
             if link.mac != listen:
                 yield f"{interface}'s MAC is {link.mac}, not the listen MAC {listen}"
-        case Mode.IGMP:
-            if str(nic.group) not in link.groups:
-                yield f"{interface} has left the group {nic.group}"
         case Mode.SWITCH | Mode.MULTICAST:
             if link.mac == listen:
                 yield f"{interface} itself has the listen MAC {listen}: the switch may learn it"

@@ -22,10 +22,11 @@ CONTAINERS = (
     (NETDEV, "leaving"),
     (INET, "moving"),
     (INET, "joined"),
+    (INET, "drains"),
     (INET, "mine"),
 )
-"""Two verdict maps and, behind each, the set whose timeouts end what they began; and the set of
-buckets of which anything is taken at all."""
+"""Two verdict maps and, behind each, the set whose timeouts end what they began; what the inet
+table has of `leaving`; and the buckets that are owned here, of which new things are taken."""
 
 _SLACK = 1.5  # seconds by which a timer may differ before it is set anew: timeouts are whole
 
@@ -39,11 +40,13 @@ class Cell:
     moving: str | None = None  # draining or joining
     joined: float | None = None
     mine: bool = False
+    drains: float | None = None
 
     @property
     def phase(self) -> Phase | None:
         """What a packet of this bucket meets; None if no phase looks like this."""
-        if self.mine != (self.bucket in {"take", "leave"}):
+        silent = self.drains is None and (self.leaving or 0) > _SLACK
+        if silent or self.mine != (self.bucket == "take"):
             return None
         match (self.bucket, self.moving):
             case ("drop" | "leave", _) if self.leaving is None or self.bucket == "drop":
@@ -65,7 +68,7 @@ def cell(phase: Phase) -> Cell:
         case State.FOREIGN:
             return Cell("drop")
         case State.DRAINING:
-            return Cell("leave", leaving=phase.left, moving="draining", mine=True)
+            return Cell("leave", leaving=phase.left, moving="draining", drains=phase.left)
         case State.JOINING:
             return Cell("take", moving="joining", joined=phase.left, mine=True)
 
@@ -89,6 +92,7 @@ def change(have: Sequence[Cell], want: Sequence[Phase]) -> Commands:
         *_timer("leaving", ((b, old.leaving, new.leaving) for b, old, new in pairs)),
         *_map("moving", ((b, old.moving, new.moving) for b, old, new in pairs)),
         *_timer("joined", ((b, old.joined, new.joined) for b, old, new in pairs)),
+        *_timer("drains", ((b, old.drains, new.drains) for b, old, new in pairs)),
         *INET.delete("mine", [b for b, old, new in pairs if old.mine and not new.mine]),
         *INET.add("mine", [b for b, old, new in pairs if new.mine and not old.mine]),
     ]
@@ -103,7 +107,7 @@ def read(items: Mapping[str, Iterable[Any]], size: int) -> list[Cell]:
     }
     timers = {
         name: {_key(element): _left(element) for element in items[name]}
-        for name in ("leaving", "joined")
+        for name in ("leaving", "joined", "drains")
     }
     mine = {_key(element) for element in items["mine"]}
     return [
@@ -113,6 +117,7 @@ def read(items: Mapping[str, Iterable[Any]], size: int) -> list[Cell]:
             leaving=timers["leaving"].get(b),
             moving=chains["moving"].get(b),
             joined=timers["joined"].get(b),
+            drains=timers["drains"].get(b),
         )
         for b in range(size)
     ]
@@ -131,6 +136,8 @@ def _settled(old: Cell, new: Cell) -> Cell:
     """Keep the kernel's timers where they are as good as right."""
     if old.leaving and new.leaving and abs(old.leaving - new.leaving) < _SLACK:
         new = replace(new, leaving=old.leaving)
+    if old.drains and new.drains and abs(old.drains - new.drains) < _SLACK:
+        new = replace(new, drains=old.drains)
     if old.joined and new.joined and abs(old.joined - new.joined) < _SLACK:
         new = replace(new, joined=old.joined)
     return new

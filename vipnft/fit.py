@@ -5,6 +5,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from vipnft import nd
 from vipnft.drift import wanted_sysctls
 from vipnft.errors import UsageError
 from vipnft.kernel import libc, sysctl
@@ -136,12 +137,10 @@ def record(
 def _worn(links: Links, link: Link, nic: Nic, mode: Mode, before: Worn | None) -> Worn:
     """Return an interface's record: what will be put on it is what is not there by itself."""
     old = before if before and before.index == link.index else Worn(index=link.index, mac=link.mac)
-    listen, group = nic.listen_mac(mode), str(nic.group) if mode is Mode.IGMP else ""
+    listen, there = nic.listen_mac(mode), links.groups(link)
     filters: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
     if mode in {Mode.SWITCH, Mode.MULTICAST}:
         ours = listen in old.filters or listen not in links.filters(link)
         filters = (listen,) if ours else ()
-    if mode is Mode.IGMP:
-        groups = (group,) if group in old.groups or group not in links.groups(link) else ()
+    groups = tuple(g for g in nd.groups(nic, mode) if g in old.groups or g not in there)
     return replace(old, filters=filters, groups=groups)

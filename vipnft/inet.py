@@ -7,7 +7,6 @@
 from collections.abc import Iterator, Sequence
 
 from vipnft import affinity
-from vipnft.affinity import Kind, Version
 from vipnft.expr import (
     ACCEPT,
     CT_STATE,
@@ -19,6 +18,7 @@ from vipnft.expr import (
     OIFNAME,
     RESET,
     Commands,
+    Expr,
     Stmt,
     assign,
     both,
@@ -33,7 +33,7 @@ from vipnft.expr import (
     reject,
     vmap,
 )
-from vipnft.ingress import FRAGMENT, ports, to_vip, versions
+from vipnft.ingress import FRAGMENT, ports, to_vip, versions, vips
 from vipnft.model import Cluster, Mode, Nic, Service
 from vipnft.tables import INET
 
@@ -41,6 +41,13 @@ _RAW, _MANGLE, _FILTER = -300, -150, 0
 _CLEAR = assign(MARK, 0)
 _PINGS = ("icmp", "ipv6-icmp")
 _CONNECTIONS = ("tcp", "sctp")
+_HANDSHAKE = ["fin", "syn", "rst", "ack"]
+# A packet that opens a QUIC connection, by its first four bits and its version: RFC 9000, 17.2.2;
+# RFC 9369, 3.2. Every other one belongs to one.
+_QUIC_INITIAL = (
+    [match(raw("th", 64, 4), 0b1100)],
+    [match(raw("th", 64, 4), 0b1101), match(raw("th", 72, 32), 0x6B3343CF)],
+)
 
 
 def inet(cluster: Cluster, nics: Sequence[Nic], mode: Mode) -> Commands:
@@ -48,6 +55,7 @@ def inet(cluster: Cluster, nics: Sequence[Nic], mode: Mode) -> Commands:
     _, special = affinity.dealt(cluster.services)
     return [
         INET.set("joined", timeout=True),
+        INET.set("drains", timeout=True),
         INET.verdicts("moving"),
         INET.set("mine", size=cluster.buckets),
         *_moving(cluster.services),
@@ -77,9 +85,9 @@ def _from_clients(nics: Sequence[Nic], *then: Stmt) -> Iterator[list[Stmt]]:
 
 
 def _to_clients(nics: Sequence[Nic], *then: Stmt) -> Iterator[list[Stmt]]:
-    for nic in nics:
-        for version in versions([nic]):
-            yield [match(OIFNAME, nic.interface), to_vip(nic, version, "saddr"), *then]
+    for version in versions(nics):
+        every = one_of(vip for nic in nics for vip in vips(nic, version))
+        yield [match(OIFNAME, "lo", "!="), match(payload(version.header, "saddr"), every), *then]
 
 
 def _served(services: Sequence[Service]) -> Iterator[Stmt]:
@@ -90,12 +98,18 @@ def _served(services: Sequence[Service]) -> Iterator[Stmt]:
 def _moving(services: Sequence[Service]) -> Commands:
     quic = list(_served([service for service in services if service.quic]))
     established = match(CT_STATE, "established", "in")
-    opening = match(both(payload("tcp", "flags"), ["fin", "syn", "rst", "ack"]), "syn")
+    opening = [match(both(payload("tcp", "flags"), _HANDSHAKE), "syn")]
+    init = [exists({"sctp chunk": {"name": "init"}})]
+    # A handshake that was on its way when the bucket moved begins anew at the new owner, with
+    # what its client sends again: it is established here, and half of it is not there.
     return [
         *INET.chain(
             "draining",
+            [_CLEAR, *opening, DROP],
+            [*init, DROP],
             # Connections only: a bucket's other UDP and pings move at once, or two would answer.
-            [_CLEAR, match(L4PROTO, one_of(_CONNECTIONS)), established, ACCEPT],
+            [match(L4PROTO, one_of(_CONNECTIONS)), established, ACCEPT],
+            *([service, *initial, DROP] for service in quic for initial in _QUIC_INITIAL),
             *([service, established, ACCEPT] for service in quic),
             [match(L4PROTO, one_of(_PINGS)), match(CT_STATE, "related", "in"), ACCEPT],
             [DROP],
@@ -104,12 +118,12 @@ def _moving(services: Sequence[Service]) -> Commands:
             "joining",
             [match(MARK, "@joined", "!="), _CLEAR, ACCEPT],
             [_CLEAR, match(CT_STATE, ["established", "related"], "in"), ACCEPT],
-            [opening, ACCEPT],
-            [exists({"sctp chunk": {"name": "init"}}), ACCEPT],
+            [*opening, ACCEPT],
+            [*init, ACCEPT],
             # The former owner's connections: silence, for a reset would end them.
             [match(L4PROTO, one_of(_CONNECTIONS)), DROP],
-            # QUIC's short header (RFC 9000, 17.3): of a connection that is not one of ours.
-            *([service, match(raw("th", 64, 1), 0), DROP] for service in quic),
+            *([service, *initial, ACCEPT] for service in quic for initial in _QUIC_INITIAL),
+            *([service, DROP] for service in quic),
             [ACCEPT],
         ),
     ]
@@ -122,16 +136,16 @@ def _reassembled(cluster: Cluster, nics: Sequence[Nic], special: Sequence[Servic
     for version in versions(nics):
         for service in special:
             kind = affinity.kind_of(service)
-            rules.append([*_served([service]), _hashed(cluster, kind, version), goto("if-mine")])
-        rules.append([_hashed(cluster, default, version), goto("if-mine")])
+            hashed = _hashed(cluster, affinity.source(kind, version))
+            rules.append([*_served([service]), hashed, goto("if-mine")])
+        rules.append([_hashed(cluster, affinity.source(default, version)), goto("if-mine")])
     return [
-        *INET.chain("if-mine", [match(MARK, "@mine", "!="), DROP]),
+        *INET.chain("if-mine", [match(MARK, "@mine", "!="), match(MARK, "@drains", "!="), DROP]),
         *INET.chain("reassembled", *rules),
     ]
 
 
-def _hashed(cluster: Cluster, kind: Kind, version: Version) -> Stmt:
-    of = affinity.source(kind, version)
+def _hashed(cluster: Cluster, of: Expr) -> Stmt:
     return assign(MARK, jhash(of, mod=cluster.buckets, seed=cluster.seed))
 
 
@@ -170,24 +184,38 @@ def _services(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
 
 
 def _outward(cluster: Cluster, nics: Sequence[Nic]) -> Commands:
-    """A connection from a VIP: its answers go to the bucket's owner, so only he may open it."""
-    kind, _ = affinity.dealt(cluster.services)
-    hashes = (
-        assign(
-            MARK,
-            jhash(affinity.target(kind, version), mod=cluster.buckets, seed=cluster.seed),
-        )
-        for version in versions(nics)
-    )
-    new = match(CT_STATE, "new", "in")
+    """What leaves from a VIP, by whatever interface, is answered to the bucket's owner."""
+    kind, special = affinity.dealt(cluster.services)
+    served = versions(nics)
+    whose = [[_hashed(cluster, affinity.target(kind, version))] for version in served]
+    whose += [
+        [
+            match(payload(service.protocol, "sport"), ports(service)),
+            _hashed(cluster, affinity.target(affinity.kind_of(service), version)),
+        ]
+        for service in special
+        for version in served
+    ]
+    mine = [[jump("whose")], [match(MARK, "@mine"), _CLEAR, ACCEPT]]
+    accepted = match(both(payload("tcp", "flags"), _HANDSHAKE), ["syn", "ack"])
+    # All hosts put fragments together where ports decide; none may complain that one is missing.
+    unfinished = [
+        [match(payload(header, "type"), "time-exceeded"), match(payload(header, "code"), 1), DROP]
+        for header in ("icmp", "icmpv6")
+        if special
+    ]
     return [
+        *INET.chain("whose", *whose),
+        *INET.chain("outward", *mine, [_CLEAR, reject("admin-prohibited")]),
+        *INET.chain("handshake", *mine, [_CLEAR, DROP]),
         *INET.chain(
-            "outward",
-            *([hashed] for hashed in hashes),
-            [match(MARK, "@mine"), _CLEAR, ACCEPT],
-            [_CLEAR, reject("admin-prohibited")],
+            "outgoing",
+            *unfinished,
+            [match(CT_STATE, "new", "in"), goto("outward")],
+            # Of a bucket that was given away meanwhile: its client is to begin anew.
+            [accepted, goto("handshake")],
         ),
-        *_hook("output", _FILTER, _to_clients(nics, new, goto("outward"))),
+        *_hook("output", _FILTER, _to_clients(nics, goto("outgoing"))),
     ]
 
 

@@ -52,6 +52,7 @@ SLOTS = (0, 1)
 ALWAYS = "ether"
 """The sets of a slot hold this, the type of every Ethernet interface, or nothing."""
 NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
+_FRAGMENT_HEADER = 44  # RFC 8200, 4.5
 
 _RAW, _FILTER = -300, 0  # libnftables prints priorities by name where it has one
 
@@ -235,8 +236,11 @@ def _rests(deal: _Deal, nics: Sequence[Nic]) -> Commands:
             "rest6",
             *_errors(deal, V6),
             [match(payload("icmpv6", "type"), "nd-neighbor-solicit"), goto("solicit")],
-            # The answer to a question that was asked from the VIP: all may learn it.
+            # The answer to a question that was asked from the VIP: all may learn it. (With more
+            # headers in front of it, all would complain of those.)
             [
+                match(payload("ip6", "nexthdr"), "ipv6-icmp"),
+                match(payload("ip6", "hoplimit"), 255),
                 match(payload("icmpv6", "type"), "nd-neighbor-advert"),
                 assign(PKTTYPE, "host"),
                 ACCEPT,
@@ -253,12 +257,14 @@ def _errors(deal: _Deal, version: Version) -> Iterator[list[Stmt]]:
     header = "icmp" if version is V4 else "icmpv6"
     error = match(payload(header, "type"), one_of(version.errors))
     for service in deal.special:
-        yield [
-            error,
-            match(raw("th", version.protocol, 8), NUMBERS[service.protocol]),
-            match(raw("th", version.ports, 16), ports(service)),
-            *deal.by_bucket(affinity.returned(affinity.kind_of(service), version)),
-        ]
+        number, kind = NUMBERS[service.protocol], affinity.kind_of(service)
+        for inside, shape in affinity.shapes(version, number):
+            yield [
+                error,
+                *inside,
+                match(raw("th", shape.ports, 16), ports(service)),
+                *deal.by_bucket(affinity.returned(kind, shape)),
+            ]
     yield [error, *deal.by_bucket(affinity.returned(deal.kind, version))]
 
 
@@ -304,9 +310,13 @@ def _special(deal: _Deal, nic: Nic, version: Version) -> Iterator[list[Stmt]]:
     fragment = (
         match(both(payload("ip", "frag-off"), 0x3FFF), 0, "!=")
         if version is V4
-        else exists({"exthdr": {"name": "frag"}})
+        else match(payload("ip6", "nexthdr"), _FRAGMENT_HEADER)
     )
     yield [to_vip(nic, version), fragment, goto("fragment")]
+    if version is V6:
+        # Behind other headers, of which all would complain to the sender if they took them all.
+        late = exists({"exthdr": {"name": "frag"}})
+        yield [to_vip(nic, version), late, *deal.by_source(version)]
     for service in deal.special:
         yield [
             to_vip(nic, version),

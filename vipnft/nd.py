@@ -13,17 +13,26 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address
 
 from vipnft.expr import IIF, Stmt, assign, fwd, match, payload, raw
+from vipnft.model import Mode, Nic
 
 SOLICIT, ADVERTISE = 135, 136  # RFC 4861, 4.3 and 4.4
 _SOLICITED, _OVERRIDE = 0x40000000, 0x20000000
 _SOURCE_OPTION, _TARGET_OPTION = 0x0101, 0x0201  # type, and length in units of 8 bytes
 _ALL_NODES, _UNSPECIFIED = IPv6Address("ff02::1"), IPv6Address("::")
-_OPTIONS = range(3)  # so many in a solicitation: its MAC, a nonce (RFC 7527)
+_NONCE = 14  # RFC 7527, 4.1; from nobody, the only option that may be (RFC 4861, 7.1.1)
+_OPTIONS = range(3)  # so many in a solicitation: its MAC, a nonce
 
 
 def solicited_node(vip: IPv6Address) -> IPv6Address:
     """Return the group to which solicitations of an address go (RFC 4291, 2.7.1)."""
     return IPv6Address(IPv6Address("ff02::1:ff00:0").packed[:13] + vip.packed[13:])
+
+
+def groups(nic: Nic, mode: Mode) -> tuple[str, ...]:
+    """Return the multicast groups that an interface joins: those that solicitations go to, which
+    a NIC filters and a switch may snoop; and in IGMP mode the one whose MAC is listened to."""
+    solicited = dict.fromkeys(str(solicited_node(vip)) for vip in nic.v6)
+    return (*([str(nic.group)] if mode is Mode.IGMP else []), *solicited)
 
 
 def group_mac(group: IPv6Address) -> str:
@@ -47,13 +56,16 @@ def advertisements(vip: IPv6Address, listen: str, send: str) -> Iterator[list[St
     for options in _OPTIONS:
         for to in (solicited_node(vip), vip):
             yield [*_form(vip, to, options), *_answer(vip, listen, send, to, options)]
+    for options in _OPTIONS[:2]:
         yield [*_form(vip, None, options), *_objection(vip, listen, send, options)]
 
 
 def _form(vip: IPv6Address, to: IPv6Address | None, options: int) -> list[Stmt]:
     nobody = match(payload("ip6", "saddr"), str(_UNSPECIFIED), "!=" if to else "==")
     where = [match(payload("ip6", "daddr"), str(to))] if to else []
-    return [nobody, *where, match(payload("ip6", "length"), 24 + 8 * options), *about(vip)[1:]]
+    nonce = [] if to or not options else [match(raw("th", 24 * 8, 8), _NONCE)]
+    length = match(payload("ip6", "length"), 24 + 8 * options)
+    return [nobody, *where, length, *about(vip)[1:], *nonce]
 
 
 def _answer(

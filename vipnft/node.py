@@ -173,7 +173,6 @@ def connections(applied: Applied) -> Counter[int]:
 def facts(links: Links, applied: Applied) -> Facts:
     """Return what the kernel holds now of what `applied` is about."""
     there = {nic.interface: links.find(nic.interface) for nic in applied.nics}
-    igmp = applied.mode is Mode.IGMP
     return Facts(
         links={
             name: LinkFacts(
@@ -181,8 +180,8 @@ def facts(links: Links, applied: Applied) -> Facts:
                 mac=link.mac,
                 usable=link.up and link.carrier,
                 enslaved=link.master is not None,
-                filters=frozenset() if igmp else links.filters(link),
-                groups=links.groups(link) if igmp else frozenset(),
+                filters=links.filters(link),
+                groups=links.groups(link),
             )
             for name, link in there.items()
             if link is not None
@@ -303,12 +302,12 @@ def _steps_down(links: Links, applied: Applied, notes: list[str]) -> Iterator[Un
 
 
 def _unlisten(links: Links, link: Link, worn: Worn, mode: Mode, notes: list[str]) -> Iterator[Undo]:
+    for group in worn.groups:
+        yield partial(links.leave, link, group)
     if mode is Mode.HUB and link.mac != worn.mac:
         yield lambda: notes.extend(links.set_mac(link, worn.mac))
     for mac in worn.filters:
         yield partial(links.unlisten, link, mac)
-    for group in worn.groups:
-        yield partial(links.leave, link, group)
 
 
 def _revoke() -> None:

@@ -5,7 +5,7 @@
 """The frames of `vipnft probe`, and what follows from who heard them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
 from vipnft.model import Mode
@@ -47,7 +47,7 @@ class Message:
                 listen=int(found["listen"]),
                 control=int(found["control"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError):
             return None
 
 
@@ -62,33 +62,38 @@ def control_mac(mode: Mode, run: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the network does; `good`: every host that answered gets every frame."""
+    """What the network does; `good`: every host answered, and gets every frame."""
 
     good: bool
     what: str
     fix: str = ""
 
 
+_LISTEN = "run `vipnft probe --listen` on the other hosts"
 _LEARNED = (
     "something sends from the listen MAC: a host in hub mode, a hypervisor that announces it when"
     " a machine moves, a program that writes raw frames; end that, and clear the switch's entry"
 )
 
 
-def verdict(sent: int, heard: Mapping[str, Message], me: str, mode: Mode) -> Verdict:
-    """Tell what it means that each of these hosts heard so much of `sent` frames of each kind."""
+def verdict(
+    sent: int, heard: Mapping[str, Message], me: str, mode: Mode, mute: Collection[str] = ()
+) -> Verdict:
+    """Tell what it means that each of these hosts heard so much of `sent` frames of each kind,
+    and that the hosts in `mute` did not answer."""
     if not heard:
         return Verdict(
             False,
             "no host answered: none listens, or not even broadcasts get there",
-            "run `vipnft probe --listen` on the other hosts",
+            _LISTEN,
         )
     got = sorted(host for host, one in heard.items() if one.listen)
     deaf = sorted(host for host, one in heard.items() if not one.listen)
     flooded = sorted(host for host, one in heard.items() if one.control)
     lossy = sorted(host for host, one in heard.items() if 0 < one.listen < sent)
     if not deaf and not lossy:
-        return Verdict(True, "every host that answered receives what is sent to the listen MAC")
+        what = "every host that answered receives what is sent to the listen MAC"
+        return Verdict(not mute, what, f"{_LISTEN}: {_names(sorted(mute))}" if mute else "")
     if not deaf:
         return Verdict(
             False,
@@ -105,8 +110,9 @@ def _deaf(
     if mode in {Mode.MULTICAST, Mode.IGMP}:
         return (
             f"{_names(deaf)} received none of it",
-            "give the switch static entries for the listen MAC, or see that it snoops IGMP, has a"
-            " querier, and goes by MAC addresses (Linux bridges go by IP addresses)",
+            "give the switch static entries for the listen MAC; for --igmp, see that the hosts"
+            " listen with --igmp too, which joins the group, and that the switch has a querier and"
+            " goes by MAC addresses (Linux bridges go by IP addresses)",
         )
     if got:
         return (

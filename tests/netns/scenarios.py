@@ -172,7 +172,7 @@ def _seen(lab: Lab, quiet: list[int]) -> int:
     return total
 
 
-def rebalance(lab: Lab, text: str, *, fresh: str = "") -> None:
+def rebalance(lab: Lab, text: str, *, fresh: str = "", drain: str = "5m") -> None:
     """Bring all hosts to a new file without a moment of two owners: first everybody gives,
     then everybody takes. This is what docs/operating.md tells an operator to do."""
     lab.config.write_text(text)
@@ -182,9 +182,9 @@ def rebalance(lab: Lab, text: str, *, fresh: str = "") -> None:
         for pair in plan["pairs"]:
             if pair["from"] == host:
                 chosen = ranges(pair["buckets"])
-                shell(lab, host, f"vipnft release {chosen} --to {pair['to']}")
+                shell(lab, host, f"vipnft release {chosen} --to {pair['to']} --drain {drain}")
     for host in [*old, *([fresh] if fresh else [])]:
-        apply(lab, host, lab.mode)
+        lab.run(host, ["vipnft", "apply", f"--{lab.mode}", "--drain", drain], check=True)
 
 
 def _applied(lab: Lab, host: str) -> bool:

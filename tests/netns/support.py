@@ -51,7 +51,7 @@ def shell(lab: Lab, node: str, script: str) -> str:
 # Everything that `apply` could have changed, less counters and remaining lifetimes.
 SNAPSHOT = r"""
 ip -d link; ip addr | grep -v valid_lft; ip route show table all; ip -6 route show table all
-ip rule; ip -6 rule; bridge fdb; ip maddr; nft -s list ruleset
+ip rule; ip -6 rule; bridge fdb; ip maddr; ip -6 neigh show proxy; nft -s list ruleset
 sysctl -a 2>/dev/null | grep -E '^net\.(ipv4|ipv6|netfilter|bridge)' |
     grep -vE 'nf_conntrack_count|fib_multipath_hash_seed|tcp_fastopen_key|stable_secret'
 ls /run/vipnft 2>/dev/null | grep -vE 'lock|agent' || true

@@ -1,12 +1,16 @@
 """What stands guard where something else goes wrong first: each guard by itself, on real frames."""
 
+import pytest
+
 from tests.netns.conftest import LabUp
 from tests.netns.packets import ROUTER, arp, send
-from tests.netns.support import LISTEN, VIP, apply_all, shell, which
+from tests.netns.support import LISTEN, VIP, VIP6, apply_all, shell, which
 from vipnft.lab.frames import ARP_REPLY, ARP_REQUEST, ETH_IPV4, ETH_IPV6
 from vipnft.lab.plan import host_mac
 from vipnft.lab.wire import Wire
 from vipnft.model import Mode
+
+CLIENTS = {"10.64.0.7": VIP, "2001:db8:64::7": VIP6}
 
 
 def test_a_frame_with_the_listen_mac_as_its_source_does_not_leave(lab_up: LabUp) -> None:
@@ -64,6 +68,32 @@ def test_frames_to_the_own_mac_are_by_bucket_too(lab_up: LabUp) -> None:
     for client in clients:
         said = lab.run("clients", ["ping", "-c1", "-W1", "-I", client, VIP])
         assert (said.returncode == 0) == (expected[client] == "web1")
+
+
+@pytest.mark.parametrize("mode", [Mode.SWITCH, Mode.MULTICAST, Mode.IGMP])
+def test_hosts_without_rules_say_nothing(lab_up: LabUp, mode: Mode) -> None:
+    """To UDP, ping and TCP, of both IP versions; with rules, one answers each."""
+    lab = lab_up(hosts=3, mode=mode)
+    apply_all(lab)
+    listen = lab.cluster.nics("web1")[0].listen_mac(mode)
+    for vip in (VIP, VIP6):
+        shell(lab, "router", f"ip neigh replace {vip} lladdr {listen} dev eth0 nud permanent")
+    asks = [
+        *(["ping", "-c1", "-W1", "-I", client, vip] for client, vip in CLIENTS.items()),
+        *(["nmap", *six, "-n", "-Pn", "-e", "eth0", "-S", client, kind, "-p7", "--max-retries",
+           "0", vip] for client, vip in CLIENTS.items() for kind in ("-sS", "-sU")
+          for six in ((["-6"] if ":" in vip else []),)),
+    ]  # fmt: skip
+    with Wire(lab, "router", keep=True) as wire:
+        for ask in asks:
+            lab.run("clients", ask)
+    assert len([f for f in wire.frames if f.src in (VIP, VIP6) and f.arp is None]) == len(asks)
+    for host in lab.hosts:
+        shell(lab, host, "nft flush ruleset")
+    with Wire(lab, "router", keep=True) as wire:
+        for ask in asks:
+            lab.run("clients", ask)
+    assert not [f for f in wire.frames if f.src in (VIP, VIP6)]
 
 
 def test_a_flushed_host_does_not_ask_from_the_vip(lab_up: LabUp) -> None:

@@ -76,6 +76,7 @@ def test_advertisements_have_right_checksums(lab_up: LabUp, tmp_path: Path, mode
     with tshark(lab, tmp_path) as found:
         send(lab, "router", *frames)
         send(lab, "router", solicitation("::", options=[]), solicitation("::", options=[nonce(9)]))
+        send(lab, "router", solicitation("::", options=[own]))  # RFC 4861, 7.1.1: to be ignored
     said = [one for one in found if one["icmpv6.type"] == str(ADVERT)]
     assert {one["icmpv6.checksum.status"] for one in said} == {GOOD}
     assert {one["icmpv6.nd.na.target_address"] for one in said if one["ipv6.src"] == VIP6} == {VIP6}
@@ -86,7 +87,7 @@ def test_advertisements_have_right_checksums(lab_up: LabUp, tmp_path: Path, mode
     for asker in askers:
         assert sum(one["ipv6.dst"] == asker for one in said) == len(forms) * 2
     objections = [one for one in said if one["ipv6.dst"] == "ff02::1"]
-    assert len(objections) == 2, "one host objects, and once"
+    assert len(objections) == 2, "one host objects, once to each of the two"
 
 
 @pytest.mark.parametrize("where", ["lo", "eth0"])
@@ -184,6 +185,47 @@ def test_extension_headers_change_nothing(lab_up: LabUp, extension: tuple[bytes,
         assert sorted(a for a in answers() if a[0] in owners) == sorted(
             (client, macs[host]) for client, host in owners.items()
         )
+
+
+UNKNOWN = bytes([58, 0, 0x9E, 4, 0, 0, 0, 0])  # an option that is to be complained of if unknown
+
+
+@pytest.mark.parametrize("kind", [0, 60], ids=["hop by hop", "for the destination"])
+def test_nobody_complains_of_what_all_may_learn(lab_up: LabUp, kind: int) -> None:
+    """An advertisement to the VIP is everybody's; with an option that none knows it is one's."""
+    lab = lab_up(hosts=3)
+    apply_all(lab)
+    advert = struct.pack("!BBHI", 136, 0, 0, 0x60000000) + ROUTER6.packed + b"\2\1" + mac(ROUTER)
+    packet = icmp6(str(ROUTER6), VIP6, advert)
+    head = packet[:4] + struct.pack("!HB", len(packet) - 32, kind) + packet[7:40]
+    with Wire(lab, "router", keep=True) as wire:
+        send(lab, "router", mac(LISTEN) + mac(ROUTER) + IPV6 + head + UNKNOWN + packet[40:])
+        shell(lab, "router", f"ping -c2 -i0.2 {VIP6}")
+    problems = [f for f in wire.frames if (f.protocol, f.icmp_type) == (58, 4)]
+    assert len(problems) == 1
+
+
+def test_a_switch_that_snoops_mld_knows_where_solicitations_go(lab_up: LabUp) -> None:
+    """They go to a group; so hosts are members of it, as of their own addresses' groups."""
+    lab = lab_up(hosts=2)
+    shell(
+        lab,
+        "segment",
+        "sysctl -qw net.ipv6.conf.br0.disable_ipv6=0; ip addr add fe80::99/64 dev br0 nodad;"
+        "ip link set br0 type bridge mcast_snooping 1 mcast_querier 1"
+        " mcast_query_response_interval 10 mcast_startup_query_interval 20",
+    )
+    apply_all(lab)
+    group = r"ff02::1:ff00:100"
+
+    def members() -> set[str]:
+        return set(re.findall(rf"port (\w+) grp {group} ", shell(lab, "segment", "bridge mdb")))
+
+    until(lambda: members() == {"web1", "web2"}, what="both to be members")
+    shell(lab, "router", "ip neigh flush dev eth0")
+    shell(lab, "router", f"ping -c1 -W5 {VIP6}")
+    lab.run("web2", ["vipnft", "down"], check=True)
+    until(lambda: members() == {"web1"}, what="web2 to leave")
 
 
 @pytest.mark.parametrize("mode", HUB_AND_SWITCH)

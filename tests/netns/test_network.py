@@ -61,8 +61,9 @@ def test_an_announcement_is_no_question(lab_up: LabUp) -> None:
 
 
 @contextmanager
-def listening(lab: Lab, *hosts: str) -> Iterator[None]:
-    running = [lab.popen(h, ["vipnft", "probe", "--listen"], stdout=subprocess.PIPE) for h in hosts]
+def listening(lab: Lab, *hosts: str, more: str = "--switch") -> Iterator[None]:
+    words, pipe = ["vipnft", "probe", "--listen", more], subprocess.PIPE
+    running = [lab.popen(host, words, stdout=pipe) for host in hosts]
     for one in running:
         assert one.stdout
         assert "listens on eth0" in one.stdout.readline()
@@ -112,7 +113,7 @@ def test_probe_without_anybody_who_listens(lab_up: LabUp) -> None:
 
 
 def test_probe_where_a_switch_snoops(lab_up: LabUp) -> None:
-    """Nobody has joined the group yet; then all but one have."""
+    """Who listens for --igmp joins the group; who does not receives nothing, unless applied."""
     lab = lab_up(hosts=3, mode=Mode.IGMP)
     with listening(lab, "web2", "web3"):
         said = lab.run("web1", ["vipnft", "probe", "--igmp"])
@@ -120,8 +121,27 @@ def test_probe_where_a_switch_snoops(lab_up: LabUp) -> None:
         apply(lab, "web2", Mode.IGMP)
         said = lab.run("web1", ["vipnft", "probe", "--igmp"])
         assert "web3 received none of it" in said.stdout
-        apply(lab, "web3", Mode.IGMP)
+    with listening(lab, "web2", "web3", more="--igmp"):
         assert lab.run("web1", ["vipnft", "probe", "--igmp"]).returncode == 0
+
+
+def test_probe_with_one_host_mute(lab_up: LabUp) -> None:
+    lab = lab_up(hosts=3)
+    with listening(lab, "web2"):
+        said = lab.run("web1", ["vipnft", "probe", "--count", "1"])
+    assert said.returncode == 1
+    assert "on the other hosts: web3" in said.stdout
+
+
+@pytest.mark.parametrize("words", [["probe"], ["probe", "--listen"], ["announce"]])
+def test_an_interface_that_is_down_is_named(lab_up: LabUp, words: list[str]) -> None:
+    lab = lab_up(hosts=1)
+    apply_all(lab)
+    shell(lab, "web1", "ip link set eth0 down")
+    said = lab.run("web1", ["vipnft", *words])
+    assert said.returncode == 2
+    assert "eth0: Network is down" in said.stderr
+    assert "fix: ip link set eth0 up" in said.stderr
 
 
 def test_an_agent_warns_when_it_alone_takes_nothing(lab_up: LabUp, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Several service addresses, and two segments, in one cluster."""
 
 import json
+import subprocess
 from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -19,6 +20,7 @@ from tests.netns.support import (
     asked,
     configure,
     nginx,
+    nsd,
     plug_in,
     shell,
     snapshot,
@@ -29,7 +31,7 @@ from vipnft.lab import plan
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.lab import Lab
 from vipnft.lab.wire import Wire
-from vipnft.model import Mode, Segment
+from vipnft.model import Mode, Segment, Service
 
 NEAR = (VIP, "192.0.2.101", VIP6)
 FAR = ("203.0.113.100", "2001:db8:1::100")
@@ -112,6 +114,45 @@ def test_an_address_is_served_on_its_own_segment_alone(lab_up: LabUp) -> None:
         shell(lab, "router", f"ping -c2 -i0.2 {FAR[0]}; ping -c2 -i0.2 {FAR[1]}")
     assert not wire.tally.arp_macs[VIP]
     assert not wire.tally.nd_macs[VIP6]
+
+
+def test_both_segments_are_probed(lab_up: LabUp) -> None:
+    lab = lab_up(hosts=2)
+    second_segment(lab)
+    listener = lab.popen("web2", ["vipnft", "probe", "--listen"], stdout=subprocess.PIPE)
+    assert listener.stdout
+    assert "listens on eth0, eth1" in listener.stdout.readline()
+    said = lab.run("web1", ["vipnft", "probe"])
+    listener.send_signal(2)
+    assert listener.wait(10) == 0
+    assert said.returncode == 0, said.stdout
+    assert said.stdout.count("web2: received 5") == 2
+
+
+def test_what_is_not_tracked_is_not_by_whatever_interface_it_leaves(
+    lab_up: LabUp, tmp_path: Path
+) -> None:
+    """Answers from a VIP of the second segment leave by the first, where the default route is."""
+    lab = lab_up(hosts=1)
+    second_segment(lab)
+    dns = Service(protocol="udp", ports=((53, 53),), track=False)
+    near, far = lab.cluster.segments
+    # NSD answers the lab's own VIP: that has to be on the second segment, then.
+    configure(
+        lab,
+        services=(dns,),
+        segments=(
+            replace(near, vips=far.vips[:1], listen_mac=FAR_LISTEN),
+            replace(far, vips=near.vips, listen_mac=LISTEN),
+        ),
+    )
+    shell(lab, "router", f"ip route add {VIP}/32 dev eth2")
+    apply_all(lab)
+    count = "cat /proc/sys/net/netfilter/nf_conntrack_count"
+    with nsd(lab, "web1", tmp_path):
+        before = int(shell(lab, "web1", count))
+        asked(lab, "dns_client.py", [str(plan.client_address(n)) for n in range(100)])
+        assert int(shell(lab, "web1", count)) - before < 10
 
 
 def test_a_segment_comes_live_and_goes_by_way_of_down(lab_up: LabUp) -> None:

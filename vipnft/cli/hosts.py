@@ -84,7 +84,8 @@ def pick_mode(hub: bool, switch: bool, multicast: bool = False, igmp: bool = Fal
     given = [mode for mode, wanted in asked.items() if wanted]
     if len(given) != 1:
         several = " and ".join(f"--{mode}" for mode in given)
-        which = f"{several} were given" if given else "neither --hub nor --switch given"
+        every = "--switch, --hub, --multicast or --igmp"
+        which = f"{several} were given" if given else f"no mode is given: {every}"
         raise UsageError(which, fix="give one of them: --switch works on hubs too")
     return given[0]
 
@@ -208,7 +209,7 @@ def which(
     cluster = load(config)
     owners = owners_of(cluster)
     kind, special = affinity.dealt(cluster.services)
-    for word in addresses or (line.strip() for line in sys.stdin):
+    for word in addresses or (line.strip() for line in sys.stdin or ()):
         if not word:
             continue
         client, port = _client(word)
@@ -236,7 +237,8 @@ def _client(word: str) -> "tuple[Address, int | None]":
             raise ValueError
     except ValueError as error:
         raise UsageError(
-            f"{word!r} is not an IP address", fix="such as 198.51.100.7 or 2001:db8::7"
+            f"{word!r} is neither an IP address nor one with a port",
+            fix="such as 198.51.100.7, 2001:db8::7, 198.51.100.7:4000 or [2001:db8::7]:4000",
         ) from error
     return address, None if port is None else int(port)
 

@@ -4,6 +4,7 @@ import secrets
 import socket
 import time
 from collections import Counter
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vipnft.probing import Message
 
 _PAUSE = 0.02  # seconds between two frames, so that no storm control mistakes them for one
+_FOREVER = 1e9  # seconds
 _ANSWERS = 2.0  # seconds for which answers are waited for
 
 
@@ -69,28 +71,38 @@ def probe(
     mode = pick_mode(hub, switch or not (hub or multicast or igmp), multicast, igmp)
     nics = cluster.nics(name)
     if listen:
-        _listen(cluster, name, nics[0], time.monotonic() + (seconds(duration) if duration else 1e9))
+        end = time.monotonic() + (seconds(duration) if duration else _FOREVER)
+        _listen(cluster, name, mode, end)
         return
+    if duration:
+        raise UsageError("--for is how long to listen", fix="add --listen, or leave --for out")
     good = [_probe(cluster, name, nic, mode, count) for nic in nics]
     if not all(good):
         raise typer.Exit(1)
 
 
-def _listen(cluster: "Cluster", name: str, nic: "Nic", until: float) -> None:
+def _listen(cluster: "Cluster", name: str, mode: "Mode", until: float) -> None:
     """Count what arrives of each run, and tell its sender in the end."""
     from vipnft.announce import ethernet
     from vipnft.kernel import libc
-    from vipnft.kernel.frames import Port
+    from vipnft.kernel.frames import Port, receive
+    from vipnft.model import Mode
     from vipnft.probing import ETHERTYPE, Message
 
     heard: Counter[tuple[str, str]] = Counter()
-    own = libc.mac_of(nic.interface) or ""
-    with Port(nic.interface, ETHERTYPE) as port:
-        print(f"{name} listens on {nic.interface}", flush=True)
+    others = set(cluster.weights) - {name}
+    with ExitStack() as stack:
+        ports = []
+        for nic in cluster.nics(name):
+            ports.append(stack.enter_context(Port(nic.interface, ETHERTYPE)))
+            if mode is Mode.IGMP:
+                ports[-1].join(nic.group)
+        print(f"{name} listens on {', '.join(port.interface for port in ports)}", flush=True)
         try:
-            while (frame := port.receive(until)) is not None:
+            while (found := receive(ports, until)) is not None:
+                port, frame = found
                 message = Message.load(frame[14:])
-                if message is None or message.cluster != cluster.name or message.host == name:
+                if message is None or message.cluster != cluster.name or message.host not in others:
                     continue
                 heard[message.run, message.kind] += 1
                 if message.kind == "end":
@@ -99,6 +111,7 @@ def _listen(cluster: "Cluster", name: str, nic: "Nic", until: float) -> None:
                         kind="heard", cluster=cluster.name, host=name, run=message.run,
                         listen=listened, control=control,
                     )  # fmt: skip
+                    own = libc.mac_of(port.interface) or ""
                     port.send(ethernet(frame[6:12].hex(":"), own, ETHERTYPE, answer.dump()))
                     print(
                         f"from {message.host}: {listened} to the listen MAC, {control} to a MAC"
@@ -133,7 +146,7 @@ def _probe(cluster: "Cluster", name: str, nic: "Nic", mode: "Mode", count: int) 
             print(f"  {other}: received {one.listen}, and {one.control} to a MAC that nobody has")
         elif other != name:
             print(f"  {other}: no answer")
-    found = verdict(count, heard, name, mode)
+    found = verdict(count, heard, name, mode, set(cluster.weights) - {name, *heard})
     print(found.what)
     if found.fix:
         print(f"  fix: {found.fix}")
@@ -148,6 +161,8 @@ def _answers(port: "Port", run: str, wanted: set[str]) -> "dict[str, Message]":
     found: dict[str, Message] = {}
     while wanted - set(found) and (frame := port.receive(end)) is not None:
         message = Message.load(frame[14:])
-        if message is not None and (message.run, message.kind) == (run, "heard"):
+        if message is None or (message.run, message.kind) != (run, "heard"):
+            continue
+        if message.host in wanted:
             found[message.host] = message
     return found

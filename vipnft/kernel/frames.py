@@ -5,6 +5,9 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Address
 from typing import Self
 
 from vipnft.errors import UsageError
@@ -18,6 +21,8 @@ class Port:
     they are for. UsageError without the right to (CAP_NET_RAW). Use it as a context manager."""
 
     def __init__(self, interface: str, kind: int = 0) -> None:
+        self.interface = interface
+        self._member: socket.socket | None = None
         try:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         except PermissionError as error:
@@ -41,17 +46,52 @@ class Port:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+        if self._member is not None:
+            self._member.close()
+
+    def join(self, group: IPv4Address) -> None:
+        """Be a member of a group, as switches that snoop must know, until closed."""
+        self._member = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        index = socket.if_nametoindex(self.interface)
+        wanted = struct.pack("=4s4si", group.packed, b"", index)  # struct ip_mreqn, ip(7)
+        self._member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, wanted)
 
     def send(self, frame: bytes) -> None:
-        """Send a frame as it is."""
-        self._socket.send(frame)
+        """Send a frame as it is; UsageError if the interface is down."""
+        with self._trouble():
+            self._socket.send(frame)
 
     def receive(self, until: float) -> bytes | None:
         """Return the next frame that came in, or None at the time `until` (monotonic seconds)."""
-        while True:
-            left = max(0.0, until - time.monotonic())
-            if not select.select([self._socket], [], [], left)[0]:
-                return None
+        found = receive([self], until)
+        return found[1] if found else None
+
+    def read(self) -> bytes | None:
+        """Return a frame that is there, if it came in."""
+        with self._trouble():
             frame, whence = self._socket.recvfrom(_SNAP)
-            if whence[2] != socket.PACKET_OUTGOING:
-                return frame
+        return frame if whence[2] != socket.PACKET_OUTGOING else None
+
+    def fileno(self) -> int:
+        """Return what `select` waits for."""
+        return self._socket.fileno()
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(
+                f"{self.interface}: {error.strerror}", fix=f"ip link set {self.interface} up"
+            ) from error
+
+
+def receive(ports: Sequence[Port], until: float) -> tuple[Port, bytes] | None:
+    """Return the next frame that came in at any of these, or None at the time `until`."""
+    while True:
+        ready, _, _ = select.select(ports, [], [], max(0.0, until - time.monotonic()))
+        if not ready:
+            return None
+        for port in ready:
+            if (frame := port.read()) is not None:
+                return port, frame

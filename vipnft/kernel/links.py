@@ -6,9 +6,10 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -21,7 +22,7 @@ from vipnft.model import Address
 __all__ = ["Link", "Links", "NetlinkError"]
 
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
-_NTF_SELF = 0x02  # linux/neighbour.h
+_NTF_SELF, _NTF_PROXY = 0x02, 0x08  # linux/neighbour.h
 _NUD_PERMANENT = 0x80
 _RT_SCOPE_HOST, _RTN_BROADCAST = 254, 3  # linux/rtnetlink.h
 _IFA_F_NODAD, _IFA_F_PERMANENT, _IFA_F_MCAUTOJOIN = 0x02, 0x80, 0x400  # linux/if_addr.h
@@ -132,23 +133,40 @@ class Links:
         self._ipr.addr(verb, index=lo, address=address, prefixlen=alone, **more)
 
     def join(self, link: Link, group: str) -> None:
-        """Join a multicast group for good: the kernel answers queries by itself."""
+        """Join a multicast group for good, so that the kernel answers queries by itself: any of
+        IPv4, and those of IPv6 that solicitations go to."""
         with _refusal(f"{link.name} could not join {group}", errno.EEXIST):
             self._membership("add", link, group)
 
     def leave(self, link: Link, group: str) -> None:
         """Leave a multicast group; one that it is not in is fine."""
-        with _refusal(f"{link.name} could not leave {group}", errno.EADDRNOTAVAIL):
+        with _refusal(f"{link.name} could not leave {group}", errno.EADDRNOTAVAIL, errno.ENOENT):
             self._membership("del", link, group)
 
     def _membership(self, verb: str, link: Link, group: str) -> None:
-        self._ipr.addr(verb, index=link.index, address=group, prefixlen=32, flags=_IFA_F_MCAUTOJOIN)
+        if ":" not in group:
+            self._ipr.addr(
+                verb, index=link.index, address=group, prefixlen=32, flags=_IFA_F_MCAUTOJOIN
+            )
+            return
+        # A proxy entry for any address that is asked for through the group makes the kernel a
+        # member (pndisc_constructor in net/ipv6/ndisc.c); nobody asks for one of 100::/64
+        # (RFC 6666). An address that joins, as in IPv4, could not leave once the link was down.
+        asked = IPv6Address(int(IPv6Address("100::")) | int(IPv6Address(group)) & 0xFFFFFF)
+        more = {"flags": _NTF_PROXY, "state": _NUD_PERMANENT}  # else a lost carrier ends it
+        self._ipr.neigh(verb, family=socket.AF_INET6, dst=str(asked), ifindex=link.index, **more)
 
     def groups(self, link: Link) -> frozenset[str]:
-        """Return the multicast addresses that an interface carries."""
+        """Return the multicast groups that an interface is a member of."""
         every = self._ipr.get_addr(family=socket.AF_INET, index=link.index)
-        local = [one.get("local") for one in every]
-        return frozenset(a for a in local if a and IPv4Address(a).is_multicast)
+        known = {one.get("local") for one in every} - {None}
+        found = {address for address in known if IPv4Address(address).is_multicast}
+        with suppress(FileNotFoundError):  # a kernel without IPv6
+            for line in Path("/proc/thread-self/net/igmp6").read_text().splitlines():
+                index, _, address, *_ = line.split()
+                if int(index) == link.index:
+                    found.add(str(IPv6Address(bytes.fromhex(address))))
+        return frozenset(found)
 
     def _loopback(self) -> Link:
         return _link(self._ipr.link("get", ifname="lo")[0])
