@@ -118,7 +118,7 @@ def give_back() -> Outcome:
 def announce(applied: Applied) -> int:
     """Tell the segments where the VIPs are; return in how many frames. UsageError if it can't."""
     with Links() as links:
-        own = macs(applied, facts(links, applied))
+        own = macs(applied, _links(links, applied))
     count = 0
     for nic in applied.nics:
         with Port(nic.interface) as port:
@@ -142,7 +142,7 @@ def inspect(applied: Applied) -> tuple[str, ...]:
     """Return how the kernel differs from what was applied, a line each."""
     with Links() as links:
         found = facts(links, applied)
-    return drift(applied, expectation(applied, macs(applied, found)), found, current(applied))
+    return drift(applied, expectation(applied, macs(applied, found.links)), found, current(applied))
 
 
 def counters() -> Mapping[int, tuple[int, int]]:
@@ -172,7 +172,7 @@ def connections(applied: Applied) -> Counter[int]:
 
 def facts(links: Links, applied: Applied) -> Facts:
     """Return what the kernel holds now of what `applied` is about."""
-    there = {nic.interface: links.find(nic.interface) for nic in applied.nics}
+    there = _links(links, applied)
     return Facts(
         links={
             name: LinkFacts(
@@ -184,20 +184,27 @@ def facts(links: Links, applied: Applied) -> Facts:
                 groups=links.groups(link),
             )
             for name, link in there.items()
-            if link is not None
         },
         holders=links.holders(*applied.cluster.vips),
-        sysctls={key: sysctl.read(key) for key in wanted_sysctls(there, applied.mode)},
+        sysctls={
+            key: sysctl.read(key)
+            for key in wanted_sysctls((nic.interface for nic in applied.nics), applied.mode)
+        },
         tables=nft.listing(TABLES),
         cells=cells(applied.cluster.buckets),
     )
 
 
-def macs(applied: Applied, found: Facts) -> dict[str, str]:
+def _links(links: Links, applied: Applied) -> dict[str, Link]:
+    """Return this host's interfaces on the segments, without those that are gone."""
+    found = {nic.interface: links.find(nic.interface) for nic in applied.nics}
+    return {name: link for name, link in found.items() if link is not None}
+
+
+def macs(applied: Applied, found: Mapping[str, Link | LinkFacts]) -> dict[str, str]:
     """Return each interface's own MAC, of one that is gone the last known."""
-    return {name: worn.mac for name, worn in applied.worn.items()} | {
-        name: link.mac for name, link in found.links.items()
-    }
+    last = {name: worn.mac for name, worn in applied.worn.items()}
+    return last | {name: link.mac for name, link in found.items()}
 
 
 def expectation(applied: Applied, macs: Mapping[str, str]) -> dict[str, str]:
@@ -211,7 +218,7 @@ def _bring(
     links: Links, there: Mapping[str, Link], before: Applied | None, now: Applied
 ) -> Outcome:
     found = facts(links, now)
-    expected = expectation(now, macs(now, found))
+    expected = expectation(now, macs(now, found.links))
     same = before is not None and replace(now, drains=before.drains) == before
     if same and not drift(now, expected, found, current(now)):
         return Outcome(changed=False)
