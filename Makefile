@@ -1,7 +1,8 @@
-.PHONY: help demo test check golden bench-start bench-moves bench-failover setup setup-test
+.PHONY: help demo test check golden bench bench-start bench-moves bench-failover setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
+BENCH := iptables iperf3 wrk
 BIN := .venv/bin
 
 help: ## say what each target does
@@ -19,6 +20,11 @@ check: setup ## format, lint, types, unit tests: seconds, no root
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/pytest tests --ignore tests/netns -m 'not etcd' -n 2 --dist worksteal
+
+bench: setup-test ## how fast and how far; writes docs/benchmarks.md (root); PARTS="own moves": these
+	@.ci/setup $(BENCH)
+	@$(BIN)/python -c 'import matplotlib' 2>/dev/null || $(BIN)/pip install --quiet --editable '.[bench]'
+	@$(BIN)/python -m tests.bench.benchmarks $(PARTS)
 
 bench-start: setup ## how long commands take to start, as medians
 	@$(BIN)/python -m tests.bench.start

@@ -62,7 +62,9 @@ def serving(
     cast = Agents(lab, url or f"sqlite://{home}/store.db", home, {}, env or {})
     for host in lab.hosts:
         cast.start(host)
-    until(lambda: all("buckets here" in cast.log(h) for h in lab.hosts), what="the table")
+    until(
+        lambda: all("buckets here" in cast.log(h) for h in lab.hosts), seconds=120, what="the table"
+    )
     yield cast
 
 
