@@ -168,6 +168,10 @@ def _host(ip: IPRoute, number: int) -> None:
 
 def _up(ip: IPRoute, name: str, *addresses: str) -> None:
     """Bring lo and one more interface up, with addresses."""
+    # A machine whose CPUs are away for seconds is no reason to give a neighbour up.
+    for version in ("ipv4", "ipv6"):
+        for kind in ("mcast", "ucast"):
+            _sysctl(f"{version}/neigh/{name}/{kind}_solicit", 10)
     ip.link("set", index=socket.if_nametoindex("lo"), state="up")
     index = socket.if_nametoindex(name)
     for address in addresses:
