@@ -302,16 +302,20 @@ def interrupted(lab: Lab, *, points: int, seed: int = 1) -> Figures:
         shell(lab, host, f"vipnft apply --{lab.mode} --drain 1h")
         states.append(_verdicts(lab, host))
     assert states[0] != states[1]
+    words = ["vipnft", "apply", f"--{lab.mode}", "--drain", "1h"]
     began = time.monotonic()
-    shell(lab, host, f"vipnft apply --{lab.mode}")
-    usual = max(time.monotonic() - began, 0.1)
+    for file in files:  # there and back, started as those that are killed are
+        lab.config.write_text(file)
+        assert lab.popen(host, words, stdout=subprocess.DEVNULL).wait() == 0
+    usual = (time.monotonic() - began) / 2
+    # Spread evenly from the start to well behind the end, and drawn within each part.
+    delays = [1.5 * usual * (turn + draw.random()) / points for turn in range(points)]
+    draw.shuffle(delays)
     old = new = 0
-    for turn in range(points):
+    for turn, delay in enumerate(delays):
         lab.config.write_text(files[turn % 2])
-        process = lab.popen(
-            host, ["vipnft", "apply", f"--{lab.mode}", "--drain", "1h"], stdout=subprocess.DEVNULL
-        )
-        time.sleep(draw.uniform(0, usual * 1.2))
+        process = lab.popen(host, words, stdout=subprocess.DEVNULL)
+        time.sleep(delay)
         process.kill()
         process.wait()
         found = _verdicts(lab, host)

@@ -46,6 +46,8 @@ def test_orphans_of_a_dead_host_are_reset_and_served(lab_up: LabUp, tmp_path: Pa
 def test_a_killed_apply_leaves_the_old_or_the_new_state(lab_up: LabUp) -> None:
     found = scenarios.interrupted(lab_up(hosts=4), points=8)
     assert found["old"] + found["new"] == 8
+    assert found["old"], "every kill came too late"
+    assert found["new"], "every kill came too early"
 
 
 class Talker:
