@@ -46,7 +46,8 @@ class Version:
         return kind.prefix4 if self is V4 else kind.prefix6
 
 
-_FRAGMENT_HEADER = 44  # RFC 8200, 4.5
+FRAGMENT_HEADER = 44
+"""The next header of an IPv6 packet that was sent in fragments (RFC 8200, 4.5)."""
 _ERRORS = ("destination-unreachable", "time-exceeded", "parameter-problem")
 V4 = Version(
     header="ip", icmp="icmp", errors=_ERRORS, bits=32, any="0.0.0.0",  # noqa: S104 - no socket's
@@ -131,7 +132,7 @@ def shapes(version: Version, number: int) -> Iterator[tuple[list[Stmt], Version]
     yield [match(raw("th", version.protocol, 8), number)], version
     if version is not V4:
         behind = replace(version, ports=version.ports + 64)
-        fragment = match(raw("th", version.protocol, 8), _FRAGMENT_HEADER)
+        fragment = match(raw("th", version.protocol, 8), FRAGMENT_HEADER)
         yield [fragment, match(raw("th", version.ports, 8), number)], behind
 
 

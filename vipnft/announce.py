@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from vipnft import nd
 from vipnft.ingress import BROADCAST, send_mac
 from vipnft.model import Mode, Nic
+from vipnft.nd import mac
 
 _ARP, _IPV6 = 0x0806, 0x86DD
 _REQUEST, _REPLY = 1, 2
@@ -28,11 +29,6 @@ def ethernet(destination: str, source: str, kind: int, body: bytes) -> bytes:
     """Return a frame, long enough to be one (60 bytes without its checksum)."""
     frame = mac(destination) + mac(source) + struct.pack("!H", kind) + body
     return frame + bytes(max(0, 60 - len(frame)))
-
-
-def mac(text: str) -> bytes:
-    """Return a MAC's six bytes."""
-    return bytes.fromhex(text.replace(":", ""))
 
 
 def _arp(vip: IPv4Address, listen: str, send: str, operation: int) -> bytes:

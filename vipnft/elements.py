@@ -28,6 +28,7 @@ CONTAINERS = (
 """Two verdict maps and, behind each, the set whose timeouts end what they began; what the inet
 table has of `leaving`; and the buckets that are owned here, of which new things are taken."""
 
+_TIMERS = ("leaving", "joined", "drains")
 _SLACK = 1.5  # seconds by which a timer may differ before it is set anew: timeouts are whole
 
 
@@ -105,10 +106,7 @@ def read(items: Mapping[str, Iterable[Any]], size: int) -> list[Cell]:
         name: {_key(element): _chain(verdict) for element, verdict in items[name]}
         for name in ("buckets", "moving")
     }
-    timers = {
-        name: {_key(element): _left(element) for element in items[name]}
-        for name in ("leaving", "joined", "drains")
-    }
+    timers = {name: {_key(element): _left(element) for element in items[name]} for name in _TIMERS}
     mine = {_key(element) for element in items["mine"]}
     return [
         Cell(
@@ -134,13 +132,12 @@ def counters(items: Iterable[Any]) -> dict[int, tuple[int, int]]:
 
 def _settled(old: Cell, new: Cell) -> Cell:
     """Keep the kernel's timers where they are as good as right."""
-    if old.leaving and new.leaving and abs(old.leaving - new.leaving) < _SLACK:
-        new = replace(new, leaving=old.leaving)
-    if old.drains and new.drains and abs(old.drains - new.drains) < _SLACK:
-        new = replace(new, drains=old.drains)
-    if old.joined and new.joined and abs(old.joined - new.joined) < _SLACK:
-        new = replace(new, joined=old.joined)
-    return new
+    kept = {}
+    for name in _TIMERS:
+        left, wanted = getattr(old, name), getattr(new, name)
+        if left and wanted and abs(left - wanted) < _SLACK:
+            kept[name] = left
+    return replace(new, **kept) if kept else new
 
 
 def _map(name: str, wanted: Iterable[tuple[int, str | None, str | None]]) -> Iterator[Any]:

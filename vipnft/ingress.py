@@ -52,7 +52,6 @@ SLOTS = (0, 1)
 ALWAYS = "ether"
 """The sets of a slot hold this, the type of every Ethernet interface, or nothing."""
 NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
-_FRAGMENT_HEADER = 44  # RFC 8200, 4.5
 
 _RAW, _FILTER = -300, 0  # libnftables prints priorities by name where it has one
 
@@ -310,7 +309,7 @@ def _special(deal: _Deal, nic: Nic, version: Version) -> Iterator[list[Stmt]]:
     fragment = (
         match(both(payload("ip", "frag-off"), 0x3FFF), 0, "!=")
         if version is V4
-        else match(payload("ip6", "nexthdr"), _FRAGMENT_HEADER)
+        else match(payload("ip6", "nexthdr"), affinity.FRAGMENT_HEADER)
     )
     yield [to_vip(nic, version), fragment, goto("fragment")]
     if version is V6:

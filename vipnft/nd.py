@@ -40,6 +40,11 @@ def group_mac(group: IPv6Address) -> str:
     return "33:33:" + group.packed[12:].hex(":")
 
 
+def mac(text: str) -> bytes:
+    """Return a MAC's six bytes."""
+    return bytes.fromhex(text.replace(":", ""))
+
+
 def about(vip: IPv6Address) -> list[Stmt]:
     """Return what a solicitation of this address looks like."""
     words = _words(vip)
@@ -88,14 +93,14 @@ def _advertisement(
     vip: IPv6Address, to: IPv6Address, listen: str, flags: int, options: int
 ) -> Iterator[Stmt]:
     """Write an advertisement over a solicitation, with the checksum of one from `vip` to `to`."""
-    mac = int(listen.replace(":", ""), 16)
+    own = int.from_bytes(mac(listen), "big")
     body = advertisement(vip, to, listen, flags, options)
     yield assign(raw("th", 0, 32), int.from_bytes(body[:4], "big"))
     yield assign(raw("th", 32, 32), flags)
     for number in range(options):
         at = 192 + 64 * number
         yield assign(raw("th", at, 16), _TARGET_OPTION)
-        yield assign(raw("th", at + 16, 48), mac)
+        yield assign(raw("th", at + 16, 48), own)
 
 
 def _leave(vip: IPv6Address, send: str) -> Iterator[Stmt]:
@@ -118,15 +123,15 @@ def advertisement(
     vip: IPv6Address, to: IPv6Address, listen: str, flags: int = _OVERRIDE, options: int = 1
 ) -> bytes:
     """Return an advertisement's ICMPv6 message, from `vip` to `to`, with its checksum."""
-    option = struct.pack("!H", _TARGET_OPTION) + bytes.fromhex(listen.replace(":", ""))
+    option = struct.pack("!H", _TARGET_OPTION) + mac(listen)
     body = struct.pack("!BBHI", ADVERTISE, 0, 0, flags) + vip.packed + option * options
     pseudo = vip.packed + to.packed + struct.pack("!II", len(body), 58)
     return body[:2] + struct.pack("!H", ~_sum(pseudo + body) & 0xFFFF) + body[4:]
 
 
-def own(vip_set: object, mac: str, listen: str) -> Iterator[list[Stmt]]:
+def own(vip_set: object, worn: str, listen: str) -> Iterator[list[Stmt]]:
     """Yield the rules that give this host's own messages from a VIP the listen MAC (rule 3)."""
-    old, new = (bytes.fromhex(one.replace(":", "")) for one in (mac, listen))
+    old, new = mac(worn), mac(listen)
     difference = (_sum(old) - _sum(new)) % 0xFFFF
     for kind, option in (("solicit", _SOURCE_OPTION), ("advert", _TARGET_OPTION)):
         yield [

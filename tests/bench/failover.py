@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,10 +104,10 @@ def lives(where: Path) -> Iterator[Row]:
             here = where / str(trial)
             here.mkdir()
             victims = clients_of(lab, cast.look()["web1"]["owned"], 4)
-            count = cast.log("web1").count("64 of 256 buckets here")
+            lives = cast.log("web1").count("64 of 256 buckets here")
             with pinging(lab, here, victims) as heard:
                 cast.running["web1"].send_signal(signal.SIGHUP)
-                until(lambda n=count: cast.log("web1").count("64 of 256 buckets here") > n)  # type: ignore[misc]
+                until(partial(cast.says, "web1", "64 of 256 buckets here", lives + 1))
             gaps += heard.gaps()
             double += heard.double
     yield Row(

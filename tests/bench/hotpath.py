@@ -8,25 +8,24 @@ told is the difference from the limit: an ingress chain that drops everything.
 """
 
 import random
-import socket
 import statistics
-import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.netns.packets import checksum, ipv4, mac
-from tests.netns.scenarios import backlog_drops
+from tests.netns.packets import IPV4, ROUTER, tcp, udp
+from tests.netns.scenarios import backlog_drops, trafgen_file
 from tests.netns.support import LISTEN, VIP, shell
 from vipnft import affinity
 from vipnft.affinity import CLIENT
 from vipnft.lab import plan
+from vipnft.lab.frames import ACK, SYN
 from vipnft.lab.lab import Lab
 from vipnft.model import Host
 from vipnft.moving import owners_of
+from vipnft.nd import mac
 from vipnft.render import render
 
 HOSTS = 7  # one for each setup
@@ -115,17 +114,13 @@ def foreign(lab: Lab, hosts: int) -> list[str]:
 
 
 def frame(kind: str, client: str, target: str) -> bytes:
-    """Return one frame to a MAC; mid-stream TCP has a byte of data and no connection."""
-    a, b = IPv4Address(client).packed, IPv4Address(VIP).packed
-    if kind == "UDP":
-        packet = ipv4(client, VIP, socket.IPPROTO_UDP, struct.pack("!HHHH", 4242, 53, 12, 0) + a)
-    else:
-        flags = 0x02 if kind == "SYN" else 0x18
-        tcp = struct.pack("!HHIIBBHHH", 4242, 80, 7, 9, 5 << 4, flags, 1024, 0, 0) + b"xx"
-        total = checksum(a + b + struct.pack("!HH", socket.IPPROTO_TCP, len(tcp)) + tcp)
-        tcp = tcp[:16] + struct.pack("!H", total) + tcp[18:]
-        packet = ipv4(client, VIP, socket.IPPROTO_TCP, tcp)
-    return mac(target) + mac("02:00:00:01:00:00") + b"\x08\x00" + packet
+    """Return one frame to a MAC; mid-stream TCP has two bytes of data and no connection."""
+    packet = {
+        "UDP": udp(client, VIP, 53),
+        "SYN": tcp(client, VIP, 80, SYN),
+        "mid-stream TCP": tcp(client, VIP, 80, ACK, b"xx"),
+    }[kind]
+    return mac(target) + mac(ROUTER) + IPV4 + packet
 
 
 class Cost(NamedTuple):
@@ -134,6 +129,13 @@ class Cost(NamedTuple):
     median: float
     low: float
     high: float
+
+
+def spread(values: Iterable[float]) -> Cost:
+    """Return the median and the middle half of several rounds."""
+    ordered = sorted(values)
+    quarter = len(ordered) // 4
+    return Cost(statistics.median(ordered), ordered[quarter], ordered[-1 - quarter])
 
 
 class Rig:
@@ -160,8 +162,7 @@ class Rig:
             for number, setup in enumerate(self.setups, 1):
                 target = setup.mac.replace("{n}", str(number))
                 frames = (frame(kind, client, target) for client in clients)
-                text = "\n".join(f"{{ {','.join(map(str, f))} }}" for f in frames)
-                self._file(kind, number).write_text(text)
+                trafgen_file(frames, self._file(kind, number))
 
     def _file(self, kind: str, number: int) -> Path:
         return self.where / f"{kind.split(maxsplit=1)[0]}-{number}"
@@ -196,6 +197,4 @@ def costs(kind: str, rig: Rig, rounds: int) -> Iterator[tuple[str, Cost]]:
     """Yield each setup's cost above the limit's."""
     taken = [rig.round(kind) for _ in range(rounds)]
     for number, setup in enumerate(rig.setups):
-        above = sorted(one[number] - one[0] for one in taken)
-        quarter = len(above) // 4
-        yield setup.name, Cost(statistics.median(above), above[quarter], above[-1 - quarter])
+        yield setup.name, spread(one[number] - one[0] for one in taken)

@@ -7,14 +7,14 @@ the same round.
 
 import json
 import re
-import statistics
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from tests.bench.hotpath import HERE, OWN, Cost, Setup, setups
+from tests.bench.hotpath import HERE, OWN, Cost, Setup, setups, spread
 from tests.netns.support import VIP, nginx, shell, until
 from vipnft import affinity
 from vipnft.affinity import CLIENT
@@ -75,7 +75,7 @@ def hosts(lab: Lab, where: Path) -> Iterator[None]:
             server = lab.popen(host, ["iperf3", "-s"], stdout=subprocess.DEVNULL)
             stack.callback(server.wait)
             stack.callback(server.kill)
-            until(lambda h=host: lab.run(h, ["ss", "-ltnH", "sport = :5201"]).stdout)  # type: ignore[misc]
+            until(partial(shell, lab, host, "ss -ltnH sport = :5201"), what="iperf3")
         yield
 
 
@@ -90,7 +90,7 @@ def ratios(lab: Lab, rounds: int) -> dict[str, dict[str, Cost]]:
                 got = take(lab)
                 base = base or got
                 found[measure][setup.name].append(got / base)
-    return {m: {w: _spread(of) for w, of in ways.items()} for m, ways in found.items()}
+    return {m: {w: spread(of) for w, of in ways.items()} for m, ways in found.items()}
 
 
 def _lead(lab: Lab, number: int, setup: Setup) -> None:
@@ -100,9 +100,3 @@ def _lead(lab: Lab, number: int, setup: Setup) -> None:
     for host in lab.hosts:
         state = "on" if host == f"web{number}" else "off"
         shell(lab, "segment", f"bridge link set dev {host} mcast_flood {state} flood {state}")
-
-
-def _spread(values: list[float]) -> Cost:
-    ordered = sorted(values)
-    quarter = len(ordered) // 4
-    return Cost(statistics.median(ordered), ordered[quarter], ordered[-1 - quarter])

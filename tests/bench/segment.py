@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.netns.support import VIP, shell
 from vipnft.lab import plan
@@ -115,5 +116,5 @@ def _applied(lab: Lab, host: str) -> tuple[float, float, int]:
 
 def _available() -> int:
     """Return how much memory the machine has left, in bytes."""
-    with open("/proc/meminfo") as lines:  # noqa: PTH123
-        return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line)

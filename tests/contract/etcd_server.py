@@ -1,6 +1,7 @@
 """Real etcd servers for tests: on loopback, on free ports, in a directory that is thrown away."""
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,7 +59,7 @@ class Etcd:
                     [etcd, *options, *self.options], stdout=log, stderr=log
                 )
         for number in numbers or range(len(self.ports)):
-            eventually(lambda n=number: self._serves(n))  # type: ignore[misc]
+            eventually(partial(self._serves, number))
 
     def kill(self, *numbers: int) -> None:
         for number in numbers or list(self.processes):
@@ -96,12 +98,12 @@ class Etcd:
 
     def ask(self, number: int, path: str, body: dict[str, Any], token: str = "") -> Any:
         """Post one request to a member's JSON gateway."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.ports[number]}/v3/{path}",
-            json.dumps(body).encode(),
-            {"Authorization": token} if token else {},
-        )
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        member = http.client.HTTPConnection("127.0.0.1", self.ports[number], timeout=5)
+        with contextlib.closing(member):
+            headers = {"Authorization": token} if token else {}
+            member.request("POST", f"/v3/{path}", json.dumps(body), headers)
+            answer = member.getresponse()
+            assert answer.status == http.HTTPStatus.OK, answer.read()
             return json.load(answer)
 
     def _serves(self, number: int) -> bool:

@@ -8,7 +8,9 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -266,11 +268,11 @@ def test_a_name_server_that_hangs(
 ) -> None:
     lookup, go_on = socket.getaddrinfo, threading.Event()
 
-    def hang(host: str, *rest: object, **more: object) -> object:
+    def hang(host: str, *rest: Any, **more: Any) -> object:
         if host == "slow":
             go_on.wait()
             host = "127.0.0.1"
-        return lookup(host, *rest, **more)  # type: ignore[arg-type]
+        return lookup(host, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     port = etcd.ports[0]
@@ -477,6 +479,9 @@ def test_no_update_is_lost_while_members_die(trio: Etcd, opened: Opener) -> None
         except (StoreUnreachable, KeyError):
             return 0
 
+    def beyond(count: int) -> bool:
+        return counted() > count
+
     def work(store: Store) -> None:
         done = unknown = 0
         while not stop.is_set():
@@ -499,8 +504,7 @@ def test_no_update_is_lost_while_members_die(trio: Etcd, opened: Opener) -> None
         for number in range(3):
             trio.kill(number)
             trio.start(number)
-            before = counted()
-            eventually(lambda before=before: counted() > before + 20)  # type: ignore[misc]
+            eventually(partial(beyond, counted() + 20))
     finally:
         stop.set()
         for worker in workers:

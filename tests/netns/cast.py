@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
-from tests.netns.support import VIP, configure, nginx, until
+from tests.netns.support import VIP, configure, nginx, on_hosts, until
 from vipnft import affinity
 from vipnft.lab.lab import Lab
 from vipnft.model import Check
@@ -38,6 +38,10 @@ class Agents:
 
     def log(self, host: str) -> str:
         return (self.home / f"{host}.log").read_text()
+
+    def says(self, host: str, text: str, times: int = 1) -> bool:
+        """Tell whether a host's log has a text so many times."""
+        return self.log(host).count(text) >= times
 
     def look(self) -> dict[str, Any]:
         said = self.lab.run(
@@ -127,8 +131,7 @@ def flowing(lab: Lab, where: Path, *, count: int, rate: int) -> Iterator[dict[st
     words = [sys.executable, "-Pm", "tests.netns.flow_client", VIP, str(count), str(rate)]
     pipe = subprocess.PIPE
     with contextlib.ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, where))
+        stack.enter_context(on_hosts(lab, where, nginx))
         root = {"PYTHONPATH": str(Path(__file__).parents[2])}
         client = lab.popen("clients", words, stdin=pipe, stdout=pipe, env=root)
         assert client.stdout

@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,8 @@ def lab_up() -> Iterator[LabUp]:
     labs: list[Lab] = []
     worker = os.environ.get("PYTEST_XDIST_WORKER", "one")
 
-    def up(**wanted: object) -> Lab:
-        lab = Lab.up(f"test-{worker}-{os.getpid()}-{next(_NUMBER)}", **wanted)  # type: ignore[arg-type]
+    def up(**wanted: Any) -> Lab:
+        lab = Lab.up(f"test-{worker}-{os.getpid()}-{next(_NUMBER)}", **wanted)
         labs.append(lab)
         return lab
 

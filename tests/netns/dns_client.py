@@ -38,13 +38,13 @@ def main(server: str, clients: list[str], padding: int) -> dict[str, str]:
         sock.bind((client, int(port or 0)))
         sock.connect((server, 53))
         sock.send(query)
-        waiting.register(sock, selectors.EVENT_READ, name)
+        waiting.register(sock, selectors.EVENT_READ, (name, sock))
     answers: dict[str, str] = {}
     end = time.monotonic() + PATIENCE
     while len(answers) < len(clients) and (left := end - time.monotonic()) > 0:
         for key, _ in waiting.select(left):
-            reply = key.fileobj.recv(512)  # type: ignore[union-attr]
-            answers[key.data] = _text(reply)
+            name, sock = key.data
+            answers[name] = _text(sock.recv(512))
     return answers
 
 

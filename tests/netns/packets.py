@@ -7,15 +7,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 from tests.netns.support import LISTEN, VIP, VIP6
 from vipnft.lab.lab import Lab
-from vipnft.nd import group_mac, solicited_node
+from vipnft.nd import group_mac, mac, solicited_node
 
 ROUTER = "02:00:00:01:00:00"
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 ARP, IPV4, IPV6 = b"\x08\x06", b"\x08\x00", b"\x86\xdd"
-
-
-def mac(text: str) -> bytes:
-    return bytes.fromhex(text.replace(":", ""))
 
 
 def send(lab: Lab, node: str, *frames: bytes, interface: str = "eth0") -> None:
@@ -83,12 +79,22 @@ def membership_query(tenths: int) -> bytes:
     return mac("01:00:5e:00:00:01") + mac(ROUTER) + IPV4 + packet
 
 
+def tcp(source: str, target: str, port: int, flags: int, data: bytes = b"") -> bytes:
+    """Return an IPv4 packet of a segment; `data` of an even length."""
+    a, b = IPv4Address(source).packed, IPv4Address(target).packed
+    segment = struct.pack("!HHIIBBHHH", 4242, port, 7, 0, 5 << 4, flags, 1024, 0, 0) + data
+    total = checksum(a + b + struct.pack("!HH", 6, len(segment)) + segment)
+    return ipv4(source, target, 6, segment[:16] + struct.pack("!H", total) + segment[18:])
+
+
 def syn(source: str, target: str = VIP, port: int = 81) -> bytes:
     """Return a SYN in an IPv4 packet."""
-    a, b = IPv4Address(source).packed, IPv4Address(target).packed
-    tcp = struct.pack("!HHIIBBHHH", 4242, port, 7, 0, 5 << 4, 2, 1024, 0, 0)
-    total = checksum(a + b + struct.pack("!HH", 6, len(tcp)) + tcp)
-    return ipv4(source, target, 6, tcp[:16] + struct.pack("!H", total) + tcp[18:])
+    return tcp(source, target, port, 2)
+
+
+def udp(source: str, target: str, port: int, data: bytes = b"abcd") -> bytes:
+    """Return an IPv4 packet of a datagram, without its checksum."""
+    return ipv4(source, target, 17, struct.pack("!4H", 4096, port, 8 + len(data), 0) + data)
 
 
 def checksum(data: bytes) -> int:

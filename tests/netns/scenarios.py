@@ -7,22 +7,25 @@ import os
 import random
 import signal
 import statistics
-import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from tests.netns.support import HERE, LISTEN, VIP, apply, asked, nginx, shell, until
+from tests.netns.packets import IPV4, ROUTER, udp
+from tests.netns.support import HERE, LISTEN, VIP, apply, asked, nginx, on_hosts, shell, until
 from vipnft.affinity import CLIENT
 from vipnft.affinity import bucket as bucket_of
 from vipnft.buckets import ranges
 from vipnft.lab.lab import Lab
 from vipnft.model import Cluster
 from vipnft.moving import owners_of
+from vipnft.nd import mac
 
 Figures = dict[str, Any]
 _PROBE = """
@@ -50,26 +53,10 @@ def client_in(bucket: int, cluster: Cluster, skip: int = 0) -> str:
     return next(found)
 
 
-def trafgen_file(clients: list[str], where: Path) -> Path:
-    """Write a trafgen configuration: one small UDP packet from each client to the VIP, in turn."""
-    file = where / "trafgen.cfg"
-    macs = bytes.fromhex(LISTEN.replace(":", "") + "020000010000" + "0800")
-    frames = (macs + _datagram(IPv4Address(client), IPv4Address(VIP)) for client in clients)
+def trafgen_file(frames: Iterable[bytes], file: Path) -> Path:
+    """Write a trafgen configuration that sends these frames in turn."""
     file.write_text("\n".join(f"{{ {','.join(map(str, frame))} }}" for frame in frames))
     return file
-
-
-def _datagram(source: IPv4Address, target: IPv4Address) -> bytes:
-    """Return four bytes of UDP, without its checksum, to port 4097."""
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 32, 1, 0, 64, 17, 0, source.packed, target.packed)
-    total = sum(struct.unpack("!10H", head))
-    total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-    return (
-        head[:10]
-        + struct.pack("!H", total)
-        + head[12:]
-        + struct.pack("!4H4s", 4096, 4097, 12, 0, b"abcd")
-    )
 
 
 def sent(lab: Lab) -> int:
@@ -96,7 +83,8 @@ def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float) -> Figures
     moving = [b for b in range(256) if owners[b] == "web1"][:64]
     quiet = [b for b in range(256) if b not in moving and owners[b] in lab.hosts]
     clients = [client_in(b, lab.cluster) for b in quiet]
-    file = trafgen_file(clients, where)
+    head = mac(LISTEN) + mac(ROUTER) + IPV4
+    file = trafgen_file((head + udp(c, VIP, 4097) for c in clients), where / "trafgen.cfg")
     for host in lab.hosts:
         shell(lab, host, _PROBE)
     shell(lab, "router", _SENT)
@@ -212,8 +200,7 @@ def busy_connections(lab: Lab, where: Path, *, count: int, kilobytes: int) -> Fi
     start = with_weights(lab.config.read_text(), {**everyone, "web5": 0})
     lab.config.write_text(start)
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, where, content=content))
+        stack.enter_context(on_hosts(lab, where, partial(nginx, content=content)))
         for host in lab.hosts[:4]:
             apply(lab, host, lab.mode)
         arguments = [sys.executable, str(HERE / "download_client.py"), VIP, str(count)]
@@ -262,8 +249,7 @@ def takeover(lab: Lab, where: Path, *, count: int) -> Figures:
         if len(clients) == count:
             break
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, where))
+        stack.enter_context(on_hosts(lab, where, nginx))
         arguments = [sys.executable, str(HERE / "talking_client.py"), VIP, ",".join(clients)]
         client = lab.popen("clients", arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert client.stdout

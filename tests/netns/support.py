@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vipnft.lab.lab import Lab
 from vipnft.model import Mode
@@ -28,9 +29,9 @@ def until(condition: Callable[[], object], *, seconds: float = 20, what: str = "
         time.sleep(0.02)
 
 
-def configure(lab: Lab, **changes: object) -> None:
+def configure(lab: Lab, **changes: Any) -> None:
     """Write the lab's cluster file anew, with other values of Cluster."""
-    lab.config.write_text(render(replace(lab.cluster, **changes)))  # type: ignore[arg-type]
+    lab.config.write_text(render(replace(lab.cluster, **changes)))
 
 
 def apply(lab: Lab, host: str, mode: Mode) -> None:
@@ -177,6 +178,19 @@ zone:
 """
     )
     with _server(lab, host, ["nsd", "-d", "-c", f"{home}/nsd.conf"], "53/udp"):
+        yield
+
+
+Server = Callable[[Lab, str, Path], AbstractContextManager[None]]
+
+
+@contextmanager
+def on_hosts(lab: Lab, where: Path, *servers: Server) -> Iterator[None]:
+    """Run servers, such as nginx, on every host of a lab."""
+    with ExitStack() as stack:
+        for host in lab.hosts:
+            for server in servers:
+                stack.enter_context(server(lab, host, where))
         yield
 
 

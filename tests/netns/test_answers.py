@@ -16,7 +16,7 @@ import pytest
 
 from tests.netns.conftest import LabUp
 from tests.netns.packets import arp, send, solicitation
-from tests.netns.support import VIP, VIP6, apply_all, asked, nginx, nsd, shell, which
+from tests.netns.support import VIP, VIP6, apply_all, asked, nginx, nsd, on_hosts, shell, which
 from vipnft.lab import plan
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.frames import ADVERT, ARP_REPLY
@@ -44,9 +44,7 @@ def test_every_client_is_answered_exactly_once(
     askers = [str(IPv4Address("192.0.3.0") + n) for n in range(CLIENTS)]
     neighbours = [str(IPv6Address("2001:db8::2:0") + n) for n in range(CLIENTS)]
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, tmp_path))
-            stack.enter_context(nsd(lab, host, tmp_path))
+        stack.enter_context(on_hosts(lab, tmp_path, nginx, nsd))
         watch = stack.enter_context(FdbWatch(lab))
         with Wire(lab, "router", keep=True) as wire:
             http = asked(lab, "http_client.py", four) | asked(lab, "http_client.py", six, VIP6)
@@ -98,8 +96,7 @@ def test_which_predicts_the_host(lab_up: LabUp, tmp_path: Path, seed: int) -> No
     four = [str(plan.CLIENT_NET[1 + draw.randrange(2**22 - 2)]) for _ in range(1000)]
     six = [str(plan.CLIENT_NET6[draw.randrange(1, 2**80)]) for _ in range(1000)]
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, tmp_path))
+        stack.enter_context(on_hosts(lab, tmp_path, nginx))
         assert asked(lab, "http_client.py", four) == which(lab, four)
         assert asked(lab, "http_client.py", six, VIP6) == which(lab, six)
 
@@ -110,9 +107,7 @@ def test_curl_and_dig_as_people_run_them(lab_up: LabUp, tmp_path: Path) -> None:
     clients = [f"10.64.7.{n}" for n in range(1, 9)] + [f"2001:db8:64::{n}" for n in range(1, 9)]
     expected = which(lab, clients)
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, tmp_path))
-            stack.enter_context(nsd(lab, host, tmp_path))
+        stack.enter_context(on_hosts(lab, tmp_path, nginx, nsd))
         for client in clients:
             vip, url = (VIP6, f"[{VIP6}]") if ":" in client else (VIP, VIP)
             curl = f"curl -sS --interface {client} 'http://{url}/'"

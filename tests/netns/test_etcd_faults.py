@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,16 +55,16 @@ class Etcd:
             null = subprocess.DEVNULL
             self.running[n] = self.lab.popen("router", words, stdout=null, stderr=null)
         for n in numbers:
-            until(lambda n=n: '"true"' in self._health(n), what="etcd")  # type: ignore[misc]
+            until(partial(self._healthy, n), what="etcd")
 
     def kill(self, *numbers: int) -> None:
         for n in numbers:
             self.running[n].kill()
             self.running[n].wait()
 
-    def _health(self, number: int) -> str:
+    def _healthy(self, number: int) -> bool:
         url = f"http://{HOME}:{2379 + 100 * number}/health"
-        return self.lab.run("router", ["curl", "-sm1", url]).stdout
+        return '"true"' in self.lab.run("router", ["curl", "-sm1", url]).stdout
 
 
 @contextlib.contextmanager

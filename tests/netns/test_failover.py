@@ -6,6 +6,7 @@ The bounds are ten times what is usual; `make bench-failover` has the figures.
 import signal
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,9 +87,13 @@ def test_planned_moves_under_tcp(lab_up: LabUp, tmp_path: Path) -> None:
 
 def in_turn(cast: Agents, host: str) -> None:
     """Drain a host, and have it back."""
-    for verb, owned in (("drain", False), ("resume", True)):
+
+    def order(verb: str, *, owns: bool) -> None:
         cast.lab.run("web1", ["vipnft", verb, host, "--store", cast.url], check=True)
-        until(lambda o=owned: bool(cast.look()[host]["owned"]) is o, what=verb)  # type: ignore[misc]
+        until(lambda: bool(cast.look()[host]["owned"]) is owns, what=verb)
+
+    order("drain", owns=False)
+    order("resume", owns=True)
 
 
 def anew(cast: Agents, host: str) -> None:
@@ -150,7 +155,7 @@ def test_what_somebody_changes_is_mended(lab_up: LabUp, tmp_path: Path) -> None:
                 before = cast.log("web1").count(found)
                 began = time.monotonic()
                 shell(lab, "web1", command)
-                until(lambda f=found, n=before: cast.log("web1").count(f) > n, what=command)  # type: ignore[misc]
+                until(partial(cast.says, "web1", found, before + 1), what=command)
                 until(lambda: lab.run("web1", ["vipnft", "status"]).returncode == 0)
                 assert time.monotonic() - began < 10 * 0.5
         once(heard)

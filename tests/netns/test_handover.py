@@ -4,13 +4,14 @@ import select
 import socket
 import struct
 from contextlib import ExitStack
+from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
 
 from tests.netns.conftest import LabUp
-from tests.netns.packets import IPV4, IPV6, ROUTER, icmp6, ipv4, mac, send
+from tests.netns.packets import IPV4, IPV6, ROUTER, icmp6, ipv4, send
 from tests.netns.scenarios import rebalance, with_weights
 from tests.netns.support import (
     LISTEN,
@@ -19,6 +20,7 @@ from tests.netns.support import (
     apply_all,
     configure,
     nginx,
+    on_hosts,
     shell,
     until,
     which,
@@ -28,6 +30,7 @@ from vipnft.lab.lab import Lab
 from vipnft.lab.plan import ROUTER6, host_mac
 from vipnft.lab.wire import Wire
 from vipnft.model import Affinity, Service
+from vipnft.nd import mac
 
 FLOW = Service(protocol="udp", ports=((53, 53),), affinity=Affinity.FLOW)
 QUIC = Service(protocol="udp", ports=((443, 443),), quic=True)
@@ -50,8 +53,7 @@ def test_a_handshake_that_straddles_a_move_begins_anew(lab_up: LabUp, tmp_path: 
     apply_all(lab)
     clients = of(lab, "web1", 8)
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, tmp_path))
+        stack.enter_context(on_hosts(lab, tmp_path, nginx))
         wire = stack.enter_context(Wire(lab, "router"))
         shell(
             lab,
@@ -167,13 +169,16 @@ def test_nobody_complains_of_a_packet_that_is_never_whole(lab_up: LabUp) -> None
     a, b = IPv6Address("2001:db8:64::7").packed, IPv6Address(VIP6).packed
     six = struct.pack("!IHBB", 6 << 28, 8 + len(datagram), 44, 64) + a + b
     six += struct.pack("!BBHI", 17, 0, 1, 7) + datagram
-    given_up = "awk '/^Ip:/ && $2 != \"Forwarding\" {print $14} /Ip6ReasmTimeout/ {print $2}'"
-    files = "/proc/net/snmp /proc/net/snmp6"
+    counts = "awk '/^Ip:/ && $2 != \"Forwarding\" {print $14} /Ip6ReasmTimeout/ {print $2}'"
+
+    def given_up(host: str) -> bool:
+        return shell(lab, host, f"{counts} /proc/net/snmp /proc/net/snmp6").split() == ["1", "1"]
+
     with Wire(lab, "router", keep=True) as wire:
         send(lab, "router", mac(LISTEN) + mac(ROUTER) + IPV4 + four)
         send(lab, "router", mac(LISTEN) + mac(ROUTER) + IPV6 + six)
         for host in lab.hosts:
-            until(lambda h=host: shell(lab, h, f"{given_up} {files}").split() == ["1", "1"])  # type: ignore[misc]
+            until(partial(given_up, host), what="the fragments to be given up")
         shell(lab, "router", f"ping -c2 -i0.2 {VIP}")
     assert not [f for f in wire.frames if f.icmp_type in {3, 11} and f.src in (VIP, VIP6)]
 

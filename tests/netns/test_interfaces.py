@@ -14,6 +14,7 @@ from tests.netns.support import (
     apply_all,
     asked,
     nginx,
+    on_hosts,
     shell,
     snapshot,
     which,
@@ -62,8 +63,7 @@ def test_an_interface_upon_another(lab_up: LabUp, tmp_path: Path, kind: str, mod
     four = [str(plan.client_address(n)) for n in range(60)]
     six = [str(plan.client_address6(n)) for n in range(60)]
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, tmp_path))
+        stack.enter_context(on_hosts(lab, tmp_path, nginx))
         wire = stack.enter_context(Wire(lab, "router"))
         watch = stack.enter_context(FdbWatch(lab))
         answered = asked(lab, "http_client.py", four) | asked(lab, "http_client.py", six, VIP6)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.netns.conftest import LabUp
@@ -50,6 +51,9 @@ class Probe:
     def lines(self) -> list[str]:
         return self._output.read_text().splitlines()
 
+    def more_than(self, count: int) -> bool:
+        return len(self.lines()) > count
+
     def quiet(self) -> int:
         """Wait until nothing goes on; return how many lines there are by then."""
         until(lambda: self.lines()[-1:] == ["quiet"], what="the kernel to be quiet")
@@ -77,7 +81,7 @@ def test_every_change_of_rules_links_and_addresses_is_heard(lab_up: LabUp, tmp_p
         for change in CHANGES:
             before = heard.quiet()
             shell(lab, "web1", change)
-            until(lambda old=before: len(heard.lines()) > old, what=change)  # type: ignore[misc]
+            until(partial(heard.more_than, before), what=change)
             assert heard.lines()[before].startswith("heard")
 
 

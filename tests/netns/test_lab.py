@@ -20,11 +20,9 @@ from vipnft.lab.fdb import FdbWatch, learned
 from vipnft.lab.frames import ETH_ARP, ICMP
 from vipnft.lab.lab import Lab
 from vipnft.lab.state import State
-from vipnft.lab.tally import Tally
+from vipnft.lab.tally import Asked, Tally
 from vipnft.lab.wire import Wire
 from vipnft.model import Mode
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw")
 ROUTER = str(plan.NEAR_ROUTER)
@@ -392,7 +390,7 @@ def test_two_hosts_that_both_answer_are_found_out(hub: Lab) -> None:
     with Wire(hub, "router") as wire:
         demo.connect(hub, 20, 8081)
     assert len(wire.tally.doubles) == 20
-    assert wire.tally.arp_replies[(ROUTER, str(hub.vip))] == 2  # type: ignore[index]
+    assert wire.tally.arp_replies[Asked(ROUTER, str(hub.vip))] == 2
 
 
 def test_the_mtu_towards_clients_draws_icmp_errors() -> None:

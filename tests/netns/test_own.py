@@ -15,6 +15,7 @@ from tests.netns.support import (
     asked,
     configure,
     nginx,
+    on_hosts,
     shell,
     which,
 )
@@ -37,8 +38,7 @@ def test_a_host_that_talks_to_the_vip_talks_to_itself(
     configure(lab, services=services)
     apply_all(lab)
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, tmp_path))
+        stack.enter_context(on_hosts(lab, tmp_path, nginx))
         with Wire(lab, "segment", "web1", keep=True) as wire:
             for url in URLS.values():
                 for host in lab.hosts:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.netns.support import (
     asked,
     configure,
     nginx,
+    on_hosts,
     plug_in,
     shell,
     which,
@@ -59,8 +61,7 @@ def test_path_mtu_discovery_reaches_the_right_host(
     expected = which(lab, clients, "tcp/80" if services else "")
     assert set(expected.values()) - routers, "no client is on another host than the router's"
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, tmp_path, size=SIZE))
+        stack.enter_context(on_hosts(lab, tmp_path, partial(nginx, size=SIZE)))
         wire = stack.enter_context(Wire(lab, "router", keep=True))
         for client in clients:
             address, port = client.split("|")
@@ -84,8 +85,7 @@ def served(lab: Lab, tmp_path: Path) -> None:
     home = tmp_path / str(len(list(tmp_path.iterdir())))
     home.mkdir()
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, home))
+        stack.enter_context(on_hosts(lab, home, nginx))
         assert asked(lab, "http_client.py", clients) == which(lab, clients)
 
 

@@ -21,6 +21,7 @@ from tests.netns.support import (
     configure,
     nginx,
     nsd,
+    on_hosts,
     plug_in,
     shell,
     snapshot,
@@ -72,8 +73,7 @@ def test_five_addresses_on_two_segments(lab_up: LabUp, tmp_path: Path, mode: Mod
     askers = [str(IPv4Address("203.0.113.0") + n) for n in range(110, 250)]
     neighbours = [str(IPv6Address("2001:db8:1::2:0") + n) for n in range(140)]
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, tmp_path))
+        stack.enter_context(on_hosts(lab, tmp_path, nginx))
         watch = stack.enter_context(FdbWatch(lab))
         clients = stack.enter_context(Wire(lab, "router", "eth1"))
         far = stack.enter_context(Wire(lab, "router", "eth2"))

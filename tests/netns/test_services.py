@@ -4,8 +4,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tests.netns.support import (
     configure,
     nginx,
     nsd,
+    on_hosts,
     shell,
     until,
     which,
@@ -64,15 +65,6 @@ MIXED = (http(Affinity.SUBNET), dns(Affinity.FLOW), SCTP)
 DEALT = {"all by network": SUBNETS, "by flow": FLOWS, "each its own way": MIXED}
 
 
-@contextmanager
-def name_servers(lab: Lab, where: Path) -> Iterator[None]:
-    with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, where))
-            stack.enter_context(nsd(lab, host, where))
-        yield
-
-
 def expected(lab: Lab, clients: Sequence[str], services: Sequence[Service]) -> dict[str, str]:
     """Return who is to answer each client's DNS query."""
     return which(lab, clients, "" if services in ((), SUBNETS) else "udp/53")
@@ -87,7 +79,7 @@ def test_each_affinity_is_answered_exactly_once(
     configure(lab, services=services)
     apply_all(lab)
     four, six = sources(240)
-    with name_servers(lab, tmp_path), Wire(lab, "router") as wire:
+    with on_hosts(lab, tmp_path, nginx, nsd), Wire(lab, "router") as wire:
         by_http = asked(lab, "http_client.py", four) | asked(lab, "http_client.py", six, VIP6)
         by_dns = asked(lab, "dns_client.py", four) | asked(lab, "dns_client.py", six, VIP6)
         shell(lab, "clients", f"ping -c2 -i0.2 {VIP}; ping -c2 -i0.2 {VIP6}")
@@ -114,7 +106,7 @@ def test_fragments_reach_the_right_host(
     configure(lab, services=services)
     apply_all(lab)
     four, six = sources(60)
-    with name_servers(lab, tmp_path), Wire(lab, "router", keep=True) as wire:
+    with on_hosts(lab, tmp_path, nginx, nsd), Wire(lab, "router", keep=True) as wire:
         answered = asked(lab, "dns_client.py", four, VIP, "1800")
         answered |= asked(lab, "dns_client.py", six, VIP6, "1800")
         shell(lab, "clients", f"ping -c2 -i0.2 {VIP}; ping -c2 -i0.2 {VIP6}")
@@ -142,7 +134,7 @@ def test_what_is_not_served_is_refused_by_its_owner_alone(
     apply_all(lab)
     clients = ["10.64.7.1", "2001:db8:64::7"]
     owners = which(lab, clients)
-    with name_servers(lab, tmp_path), ExitStack() as stack:
+    with on_hosts(lab, tmp_path, nginx, nsd), ExitStack() as stack:
         for host in lab.hosts:
             server = lab.popen(host, [sys.executable, "-c", LISTENER])
             stack.callback(server.wait)

@@ -7,12 +7,24 @@ from pathlib import Path
 import pytest
 
 from tests.netns.conftest import LabUp
-from tests.netns.packets import IPV4, ROUTER, arp, mac, send, syn
-from tests.netns.support import LISTEN, VIP, VIP6, apply_all, asked, nginx, plug_in, shell, which
+from tests.netns.packets import IPV4, ROUTER, arp, send, syn
+from tests.netns.support import (
+    LISTEN,
+    VIP,
+    VIP6,
+    apply_all,
+    asked,
+    nginx,
+    on_hosts,
+    plug_in,
+    shell,
+    which,
+)
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.frames import ARP_REPLY, ARP_REQUEST
 from vipnft.lab.plan import client_address, client_address6, host_mac
 from vipnft.lab.wire import Wire
+from vipnft.nd import mac
 
 FROM_VIP = f"curl -sS -m 20 --interface {VIP} -o /dev/null http://10.64.0.9/"
 
@@ -33,8 +45,7 @@ def test_the_listen_mac_is_never_learned(lab_up: LabUp, tmp_path: Path, send_mac
     clients = [str(client_address(n)) for n in range(40)]
     clients6 = [str(client_address6(n)) for n in range(40)]
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, tmp_path))
+        stack.enter_context(on_hosts(lab, tmp_path, nginx))
         stack.enter_context(nginx(lab, "clients", tmp_path))
         watch = stack.enter_context(FdbWatch(lab))
         wires = [stack.enter_context(Wire(lab, "segment", host)) for host in lab.hosts]
@@ -94,8 +105,7 @@ def test_a_host_without_rules_answers_nothing(lab_up: LabUp, tmp_path: Path, flu
     heard = [asker for asker, host in which(lab, askers).items() if host != "web2"]
     dead = next(client for client in clients if expected[client] == "web2")
     with ExitStack() as stack:
-        for host in lab.hosts:
-            stack.enter_context(nginx(lab, host, tmp_path))
+        stack.enter_context(on_hosts(lab, tmp_path, nginx))
         asked(lab, "http_client.py", clients[:20])
         shell(lab, "web2", flush)
         with (
