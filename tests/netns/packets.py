@@ -51,6 +51,7 @@ def solicitation(
     *,
     source: str = ROUTER,
     to: str = "",
+    listen: str = LISTEN,
     options: Sequence[bytes] | None = None,
     hops: int = 255,
 ) -> bytes:
@@ -59,7 +60,7 @@ def solicitation(
     own = [] if asker == "::" else [b"\1\1" + mac(source)]
     more = b"".join(own if options is None else options)
     body = struct.pack("!BBHI", 135, 0, 0, 0) + IPv6Address(target).packed + more
-    destination = LISTEN if to else group_mac(group)
+    destination = listen if to else group_mac(group)
     return mac(destination) + mac(source) + IPV6 + icmp6(asker, to or str(group), body, hops=hops)
 
 

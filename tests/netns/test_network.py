@@ -47,6 +47,15 @@ def test_a_router_that_knew_another_mac_learns_at_once(lab_up: LabUp, mode: Mode
     }
 
 
+def test_a_router_learns_when_agents_start(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=2)
+    for vip in (VIP, VIP6):
+        shell(lab, "router", f"ip neigh replace {vip} lladdr {STALE} dev eth0 nud reachable")
+    with serving(lab, tmp_path):
+        both = f"ip neigh show {VIP}; ip neigh show {VIP6}"
+        until(lambda: shell(lab, "router", both).count(LISTEN) == 2, what="the router to learn")
+
+
 def test_an_announcement_is_no_question(lab_up: LabUp) -> None:
     """Nobody answers it, not even the owner of the VIP's own bucket."""
     lab = lab_up(hosts=3)

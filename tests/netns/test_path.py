@@ -46,6 +46,8 @@ def whole(affinity: Affinity) -> tuple[Service, ...]:
         (Mode.SWITCH, whole(Affinity.SUBNET)),
         (Mode.SWITCH, whole(Affinity.FLOW)),
         (Mode.HUB, whole(Affinity.FLOW)),
+        (Mode.MULTICAST, whole(Affinity.SUBNET)),
+        (Mode.IGMP, ()),
     ],
 )
 def test_path_mtu_discovery_reaches_the_right_host(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from tests.netns.conftest import LabUp
 from tests.netns.scenarios import rebalance, with_weights
 from tests.netns.support import (
     HERE,
-    HUB_AND_SWITCH,
     VIP,
     VIP6,
     apply_all,
@@ -28,6 +28,7 @@ from tests.netns.support import (
     until,
     which,
 )
+from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.frames import Frame
 from vipnft.lab.lab import Lab
 from vipnft.lab.wire import Wire
@@ -62,12 +63,18 @@ def dns(affinity: Affinity) -> Service:
 SUBNETS = (http(Affinity.SUBNET), dns(Affinity.SUBNET))
 FLOWS = (http(Affinity.FLOW), dns(Affinity.FLOW))
 MIXED = (http(Affinity.SUBNET), dns(Affinity.FLOW), SCTP)
-DEALT = {"all by network": SUBNETS, "by flow": FLOWS, "each its own way": MIXED}
+WIDE = tuple(replace(one, prefix4=22, prefix6=62) for one in SUBNETS)
+DEALT = {
+    "all by network": SUBNETS,
+    "by wide networks": WIDE,
+    "by flow": FLOWS,
+    "each its own way": MIXED,
+}
 
 
 def expected(lab: Lab, clients: Sequence[str], services: Sequence[Service]) -> dict[str, str]:
     """Return who is to answer each client's DNS query."""
-    return which(lab, clients, "" if services in ((), SUBNETS) else "udp/53")
+    return which(lab, clients, "" if services in ((), SUBNETS, WIDE) else "udp/53")
 
 
 @pytest.mark.parametrize("mode", Mode)
@@ -79,13 +86,20 @@ def test_each_affinity_is_answered_exactly_once(
     configure(lab, services=services)
     apply_all(lab)
     four, six = sources(240)
-    with on_hosts(lab, tmp_path, nginx, nsd), Wire(lab, "router") as wire:
+    with (
+        on_hosts(lab, tmp_path, nginx, nsd),
+        Wire(lab, "router") as wire,
+        FdbWatch(lab) as watch,
+    ):
         by_http = asked(lab, "http_client.py", four) | asked(lab, "http_client.py", six, VIP6)
         by_dns = asked(lab, "dns_client.py", four) | asked(lab, "dns_client.py", six, VIP6)
         shell(lab, "clients", f"ping -c2 -i0.2 {VIP}; ping -c2 -i0.2 {VIP6}")
-    assert by_http == which(lab, four + six, "" if services is SUBNETS else "tcp/80")
+    assert by_http == which(lab, four + six, "" if services in (SUBNETS, WIDE) else "tcp/80")
     assert by_dns == expected(lab, four + six, services)
-    assert len(set(by_dns.values())) == 4, "the test would not see a wrong host"
+    assert services is WIDE or len(set(by_dns.values())) == 4, "a wrong host would not be seen"
+    assert len(set(by_dns.values())) > 1
+    listen = lab.cluster.nics("web1")[0].listen_mac(mode)
+    assert mode is Mode.HUB or listen not in watch.seen
     tally = wire.tally
     assert (tally.doubles, tally.unanswered, tally.refused) == ([], [], [])
     assert (tally.double_responses, tally.unanswered_queries) == ([], [])
@@ -97,12 +111,18 @@ def test_each_affinity_is_answered_exactly_once(
             ), "one network, several hosts"
 
 
-@pytest.mark.parametrize("services", [(), *DEALT.values()], ids=["none", *DEALT])
+@pytest.mark.parametrize(
+    ("mode", "services"),
+    [
+        *((Mode.SWITCH, services) for services in ((), SUBNETS, FLOWS)),
+        *((mode, MIXED) for mode in Mode),
+    ],
+)
 def test_fragments_reach_the_right_host(
-    lab_up: LabUp, tmp_path: Path, services: Sequence[Service]
+    lab_up: LabUp, tmp_path: Path, mode: Mode, services: Sequence[Service]
 ) -> None:
     """Of queries that are longer than the segment's MTU; only the first has ports."""
-    lab = lab_up(hosts=4)
+    lab = lab_up(hosts=4, mode=mode)
     configure(lab, services=services)
     apply_all(lab)
     four, six = sources(60)
@@ -124,7 +144,7 @@ def nmap(lab: Lab, client: str, kind: str, ports: str) -> dict[int, str]:
     return {int(p): state for p, state in re.findall(r"^(\d+)/\w+ +(\S+)", said, re.MULTILINE)}
 
 
-@pytest.mark.parametrize("mode", HUB_AND_SWITCH)
+@pytest.mark.parametrize("mode", Mode)
 def test_what_is_not_served_is_refused_by_its_owner_alone(
     lab_up: LabUp, tmp_path: Path, mode: Mode
 ) -> None:
