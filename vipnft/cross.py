@@ -163,9 +163,8 @@ def _weights(cluster: _Table, hosts: Sequence[_Table]) -> Iterator[Problem]:
 
 def _times(cluster: _Table) -> Iterator[_Fault]:
     lease, beat = cluster.get("lease", "1s"), cluster.get("beat")
-    if (
-        lease and beat and duration.seconds(beat) > duration.seconds(lease) / 3 + 1e-9
-    ):  # 0.3 / 3 < 0.1
+    slack = 1e-9  # 0.3 / 3 < 0.1
+    if lease and beat and duration.seconds(beat) > duration.seconds(lease) / 3 + slack:
         found = f"is {show(beat)}, more than a third of the lease"
         fix = f"use {duration.text(duration.seconds(lease) / 5)}, or a longer lease"
         yield "beat", found, fix
@@ -188,18 +187,20 @@ def _service(service: _Table) -> Iterator[_Fault]:
 
 def _overlaps(services: Sequence[_Table]) -> Iterator[Problem]:
     """Yield the ports that stand in two services, or twice in one."""
-    seen: dict[tuple[str, int], Loc] = {}
+    seen: list[tuple[str, int, int, Loc]] = []
     for number, service in enumerate(services):
+        protocol = service.get("protocol")
         for i, value in enumerate(service.get("ports") or []):
             at: Loc = ("service", number, "ports", i)
-            if value is None or service.get("protocol") is None:
+            if value is None or protocol is None:
                 continue
             first, last = port_range(value)
-            keys = [(service["protocol"], port) for port in range(first, last + 1)]
-            if other := next((seen[key] for key in keys if key in seen), None):
-                found = f"is {show(value)}, of which {place(other, ())} has some already"
-                yield at, found, "give each port to one service"
-            seen |= dict.fromkeys(keys, at)
+            for other, low, high, there in seen:
+                if other == protocol and first <= high and low <= last:
+                    found = f"is {show(value)}, of which {place(there, ())} has some already"
+                    yield at, found, "give each port to one service"
+                    break
+            seen.append((protocol, first, last, at))
 
 
 def _check(check: _Table) -> Iterator[_Fault]:
