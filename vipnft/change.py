@@ -62,6 +62,7 @@ class Change:
         self._undo: list[Undo] = []
         self._notes: list[str] = []
         self._swapped, self._moved = False, 0
+        self._remembered: Applied | None = None
 
     def run(self, expected: Mapping[str, str], found: Facts) -> Outcome:
         """Do every step that `found` needs; undo them all if one fails."""
@@ -80,7 +81,8 @@ class Change:
             self._come(found)
             if not self._now.leased:
                 nft.apply(ruleset.grant())
-            memory.save(self._now)
+            if self._remembered != self._now:
+                memory.save(self._now)
         except BaseException as error:
             failures = attempt(reversed(self._undo))
             if failures:  # the record stays: `down` needs it
@@ -111,6 +113,7 @@ class Change:
                 },
             )
         memory.save(now)
+        self._remembered = now
 
     def _recall(self) -> None:
         if self._before:

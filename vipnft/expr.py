@@ -105,11 +105,6 @@ def span(first: int, last: int) -> object:
     return first if first == last else {"range": [first, last]}
 
 
-def counted(value: object) -> Expr:
-    """Return a set or map element that counts its own packets."""
-    return {"elem": {"val": value, "counter": None}}
-
-
 def expiring(value: object, seconds: int) -> Expr:
     """Return a set element that the kernel removes by itself; whole seconds, at least one."""
     return {"elem": {"val": value, "timeout": seconds}}

@@ -29,7 +29,6 @@ from vipnft.expr import (
     Stmt,
     assign,
     both,
-    counted,
     exists,
     fwd,
     goto,
@@ -123,7 +122,7 @@ def _sets(buckets: int, *, armed: bool) -> Commands:
         NETDEV.set("leaving", timeout=True),
         NETDEV.verdicts("buckets", size=buckets),
         NETDEV.set("load", size=buckets, counter=True),
-        *NETDEV.add("load", [counted(bucket) for bucket in range(buckets)]),
+        *NETDEV.add("load", range(buckets)),
         *(NETDEV.add(f"armed{SLOTS[0]}", [ALWAYS]) if armed else []),
     ]
 

@@ -25,6 +25,9 @@ from vipnft.model import Applied, Cluster, Drains, Mode, Owners, Worn
 from vipnft.moving import Phase, given, move, owners_of
 from vipnft.tables import NETDEV, TABLES
 
+ABSENT = {table.family: "" for table in TABLES}
+"""An expectation that nothing in the kernel meets: all rules are to be loaded."""
+
 
 def apply(
     cluster: Cluster,
@@ -218,7 +221,8 @@ def _bring(
     links: Links, there: Mapping[str, Link], before: Applied | None, now: Applied
 ) -> Outcome:
     found = facts(links, now)
-    expected = expectation(now, macs(now, found.links))
+    # Where nothing stands there is nothing to compare.
+    expected = expectation(now, macs(now, found.links)) if found.tables else ABSENT
     same = before is not None and replace(now, drains=before.drains) == before
     if same and not drift(now, expected, found, current(now)):
         return Outcome(changed=False)

@@ -140,7 +140,7 @@ class Plane:
             there = fit(links, self._cluster, self._name, self._mode, before)
             now = record(links, there, before, self._cluster, name=self._name, mode=self._mode)
             now = replace(now, owners=owners, drains=drains, leased=True)
-            expected = text or dict.fromkeys((table.family for table in TABLES), "")
+            expected = text or node.ABSENT
             outcome = Change(links, there, before, now).run(expected, node.facts(links, now))
         if outcome.swapped or not text or set(text) != {table.family for table in TABLES}:
             self._text = nft.listing(TABLES)

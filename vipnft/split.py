@@ -19,7 +19,9 @@
 """The owner of each bucket by configuration alone."""
 
 from bisect import bisect
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import shake_128
 from itertools import accumulate, count
 from math import isqrt
@@ -34,6 +36,12 @@ _Ranked = dict[int, list[int]]
 
 def split(weights: Mapping[str, int], size: int) -> tuple[str, ...]:
     """Return the owner of each of `size` buckets; some weight is above 0."""
+    return _split(frozenset(weights.items()), size)
+
+
+@lru_cache(maxsize=4)  # a command asks for the same few again and again
+def _split(known: frozenset[tuple[str, int]], size: int) -> tuple[str, ...]:
+    weights = dict(known)
     total = sum(weights.values())
     keys = {name: int.from_bytes(shake_128(name.encode()).digest(16), "big") for name in weights}
     # By a hash, not by name: of equal scores, the earlier host's is the better one.
@@ -71,31 +79,30 @@ class _Rankings:
 
     def near(self, _: Iterable[int]) -> _Ranked:
         """Rank, for all buckets, only scores good enough for _NEAR hosts a bucket."""
+        prime, scores, several = self._prime, self._quantiles, len(self._hosts)
         limit = _NEAR * _UNIT // sum(weight for _, _, weight in self._hosts)
-        found: _Ranked = {}
+        found: _Ranked = defaultdict(list)
         for host, (factor, shift, weight) in enumerate(self._hosts):
-            inverse = pow(factor, -1, self._prime)
-            for place in range(bisect(self._quantiles, limit * weight)):
-                bucket = (place - shift) * inverse % self._prime
-                if bucket < self._size:
-                    found.setdefault(bucket, []).append(self._value(place, weight, host))
-        return {bucket: sorted(values, reverse=True) for bucket, values in found.items()}
+            inverse = pow(factor, -1, prime)
+            for place in range(bisect(scores, limit * weight)):
+                bucket = (place - shift) * inverse % prime
+                found[bucket].append(scores[place] // weight * several + host)
+        return {b: sorted(values, reverse=True) for b, values in found.items() if b < self._size}
 
     def full(self, buckets: Iterable[int]) -> _Ranked:
         """Rank every host for these buckets."""
+        prime, scores, several = self._prime, self._quantiles, len(self._hosts)
+        hosts = [(host, *known) for host, known in enumerate(self._hosts)]
         return {
             bucket: sorted(
-                (
-                    self._value((factor * bucket + shift) % self._prime, weight, host)
-                    for host, (factor, shift, weight) in enumerate(self._hosts)
-                ),
+                [
+                    scores[(factor * bucket + shift) % prime] // weight * several + host
+                    for host, factor, shift, weight in hosts
+                ],
                 reverse=True,
             )
             for bucket in buckets
         }
-
-    def _value(self, place: int, weight: int, host: int) -> int:
-        return self._quantiles[place] // weight * len(self._hosts) + host
 
 
 def _is_prime(number: int) -> bool:
