@@ -23,6 +23,7 @@ from vipnft.lab.lab import Lab
 DOCS = Path(__file__).parents[2] / "docs"
 STORED, DOCUMENT = DOCS / "benchmarks.json", DOCS / "benchmarks.md"
 ROUNDS = 7
+FINE = 40  # rounds of short measurements
 OURS, RIVAL = "vipnft", "IPaddr2's nft rules"
 
 Figures = dict[str, Any]
@@ -37,7 +38,7 @@ def foreign(where: Path) -> Figures:
         with Lab.up(f"bench-foreign-{os.getpid()}", hotpath.HOSTS) as lab:
             rig = hotpath.Rig(lab, hosts, home)
             for kind in hotpath.KINDS:
-                costs = dict(hotpath.costs(kind, rig, ROUNDS))
+                costs = dict(hotpath.costs(kind, rig, FINE))
                 found[f"{hosts} hosts, {kind}"] = costs
                 print(f"{hosts} hosts, {kind}:", _line(costs, "{:.0f}"), flush=True)
     return found
