@@ -115,7 +115,7 @@ DRAINING, JOINING = Phase(State.DRAINING, 60), Phase(State.JOINING, 60)
         (OWNED, Cell(), "bucket 3: broken in the kernel, not owned"),
         (OWNED, Cell("take", moving="draining"), "bucket 3: broken in the kernel"),
         (FOREIGN, Cell("leave", moving="draining"), None),  # its drain has ended
-        (OWNED, Cell("take", moving="joining", mine=True), None),
+        (OWNED, Cell("come", moving="joining", mine=True), None),
         (DRAINING, cell(Phase(State.DRAINING, 50)), None),
         (Phase(State.DRAINING, 0.5), Cell("leave", moving="draining"), None),
         (FOREIGN, cell(Phase(State.DRAINING, 0.5)), None),

@@ -18,7 +18,7 @@ PHASES = st.one_of(
 )
 CELLS = st.builds(
     Cell,
-    st.sampled_from([None, "take", "leave", "drop"]),
+    st.sampled_from([None, "take", "come", "leave", "drop"]),
     st.one_of(st.none(), st.floats(0.1, 3600)),
     st.sampled_from([None, "draining", "joining"]),
     st.one_of(st.none(), st.floats(0.1, 3600)),
@@ -131,8 +131,10 @@ def test_a_change_names_only_what_changes() -> None:
         (Cell("leave", moving="draining"), State.FOREIGN),  # the kernel ended it
         (Cell("leave", leaving=9, moving="draining"), None),
         (Cell("leave", leaving=9, moving="draining", drains=9, mine=True), None),
-        (Cell("take", moving="joining", joined=9, mine=True), State.JOINING),
-        (Cell("take", moving="joining", mine=True), State.OWNED),
+        (Cell("come", moving="joining", joined=9, mine=True), State.JOINING),
+        (Cell("come", moving="joining", mine=True), State.OWNED),
+        (Cell("take", moving="joining", mine=True), None),  # conntrack would not be asked
+        (Cell("come", mine=True), None),
         (Cell("take", moving="draining", mine=True), None),
         (Cell("leave", leaving=9, drains=9), None),
         (Cell("take"), None),

@@ -36,7 +36,7 @@ _SLACK = 1.5  # seconds by which a timer may differ before it is set anew: timeo
 class Cell:
     """What the containers hold of one bucket: verdicts' chains, seconds left, and `mine`."""
 
-    bucket: str | None = None  # take, leave or drop
+    bucket: str | None = None  # take, come, leave or drop
     leaving: float | None = None
     moving: str | None = None  # draining or joining
     joined: float | None = None
@@ -47,16 +47,16 @@ class Cell:
     def phase(self) -> Phase | None:
         """What a packet of this bucket meets; None if no phase looks like this."""
         silent = self.drains is None and (self.leaving or 0) > _SLACK
-        if silent or self.mine != (self.bucket == "take"):
+        if silent or self.mine != (self.bucket in {"take", "come"}):
             return None
         match (self.bucket, self.moving):
             case ("drop" | "leave", _) if self.leaving is None or self.bucket == "drop":
                 return FOREIGN
             case ("leave", "draining"):
                 return Phase(State.DRAINING, self.leaving or 0.0)
-            case ("take", "joining") if self.joined is not None:
+            case ("come", "joining") if self.joined is not None:
                 return Phase(State.JOINING, self.joined)
-            case ("take", "joining" | None):
+            case ("come", "joining") | ("take", None):
                 return OWNED
         return None
 
@@ -71,7 +71,7 @@ def cell(phase: Phase) -> Cell:
         case State.DRAINING:
             return Cell("leave", leaving=phase.left, moving="draining", drains=phase.left)
         case State.JOINING:
-            return Cell("take", moving="joining", joined=phase.left, mine=True)
+            return Cell("come", moving="joining", joined=phase.left, mine=True)
 
 
 def fill(phases: Sequence[Phase]) -> Commands:

@@ -75,6 +75,11 @@ def assign(key: Expr, value: object) -> Stmt:
     return {"mangle": {"key": key, "value": value}}
 
 
+def flagged(flag: int) -> Expr:
+    """Return the packet's mark with a flag in it."""
+    return {"|": [MARK, flag]}
+
+
 def jump(chain: str) -> Stmt:
     """Return the verdict that comes back when the chain ends."""
     return {"jump": {"target": chain}}

@@ -1,7 +1,8 @@
 # The inet table: what happens to packets of this host's buckets behind conntrack.
 # Rule 1: it has a say in packets to VIPs that came in by their interface, and in those that this
 #         host sends from a VIP on its own account; in no others.
-# Rule 2: at rest `moving` is empty; it is there so that conntrack knows every connection.
+# Rule 2: at rest no packet gets beyond a look at its mark; the rules are there so that conntrack
+#         knows every connection.
 """Buckets on the move, services, and connections from a VIP, as libnftables commands."""
 
 from collections.abc import Iterator, Sequence
@@ -33,14 +34,15 @@ from vipnft.expr import (
     reject,
     vmap,
 )
-from vipnft.ingress import FRAGMENT, ports, to_vip, versions, vips
-from vipnft.model import Cluster, Mode, Nic, Service
+from vipnft.ingress import FRAGMENT, MOVING, ports, to_vip, versions, vips
+from vipnft.model import MAX_BUCKETS, Cluster, Mode, Nic, Service
 from vipnft.tables import INET
 
 _RAW, _MANGLE, _FILTER = -300, -150, 0
 _CLEAR = assign(MARK, 0)
 _PINGS = ("icmp", "ipv6-icmp")
 _CONNECTIONS = ("tcp", "sctp")
+_OUT = match(OIFNAME, "lo", "!=")
 _HANDSHAKE = ["fin", "syn", "rst", "ack"]
 # A packet that opens a QUIC connection, by its first four bits and its version: RFC 9000, 17.2.2;
 # RFC 9369, 3.2. Every other one belongs to one.
@@ -63,10 +65,10 @@ def inet(cluster: Cluster, nics: Sequence[Nic], mode: Mode) -> Commands:
         *INET.chain(
             "here",
             *([[match(MARK, FRAGMENT), jump("reassembled")]] if special else []),
-            [vmap(MARK, "moving")],
+            [assign(MARK, both(MARK, MAX_BUCKETS - 1)), vmap(MARK, "moving")],
             [_CLEAR],
         ),
-        *_hook("prerouting", _MANGLE, _from_clients(nics, goto("here"))),
+        *_hook("prerouting", _MANGLE, _looked_at(nics)),
         *_untracked(cluster.services, nics),
         *_services(cluster.services, nics),
         *_outward(cluster, nics),
@@ -84,10 +86,15 @@ def _from_clients(nics: Sequence[Nic], *then: Stmt) -> Iterator[list[Stmt]]:
             yield [match(IIFNAME, nic.interface), to_vip(nic, version), *then]
 
 
+def _looked_at(nics: Sequence[Nic]) -> Iterator[list[Stmt]]:
+    flag = match(both(MARK, MOVING | FRAGMENT), 0, "!=")
+    yield from ([flag, *rule] for rule in _from_clients(nics, goto("here")))
+
+
 def _to_clients(nics: Sequence[Nic], *then: Stmt) -> Iterator[list[Stmt]]:
     for version in versions(nics):
         every = one_of(vip for nic in nics for vip in vips(nic, version))
-        yield [match(OIFNAME, "lo", "!="), match(payload(version.header, "saddr"), every), *then]
+        yield [match(payload(version.header, "saddr"), every), *then]
 
 
 def _served(services: Sequence[Service]) -> Iterator[Stmt]:
@@ -156,7 +163,7 @@ def _untracked(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
         return []
     coming = [[*rule, seen, NOTRACK] for rule in _from_clients(nics) for seen in _served(chosen)]
     going = [
-        [*rule, match(payload(service.protocol, "sport"), ports(service)), NOTRACK]
+        [_OUT, *rule, match(payload(service.protocol, "sport"), ports(service)), NOTRACK]
         for rule in _to_clients(nics)
         for service in chosen
     ]
@@ -211,9 +218,9 @@ def _outward(cluster: Cluster, nics: Sequence[Nic]) -> Commands:
         *INET.chain(
             "outgoing",
             *unfinished,
-            [match(CT_STATE, "new", "in"), goto("outward")],
+            [match(CT_STATE, "new", "in"), _OUT, goto("outward")],
             # Of a bucket that was given away meanwhile: its client is to begin anew.
-            [accepted, goto("handshake")],
+            [accepted, _OUT, goto("handshake")],
         ),
         *_hook("output", _FILTER, _to_clients(nics, goto("outgoing"))),
     ]

@@ -6,7 +6,8 @@
 #         takes effect before the transaction commits.
 # Rule 3: the stack itself never answers ARP or neighbour discovery for a VIP. The rules do, so
 #         that a host whose rules are gone says nothing at all.
-# Rule 4: `meta mark` has the bucket from here to the inet table, which sets it back to 0.
+# Rule 4: `meta mark` has the bucket only while rules here need it; beyond, it is 0 but for what
+#         the inet table is to look at: a bucket on the move, or a fragment.
 # Rule 5: never `iif` or an index in a rule: a re-created interface has another.
 """Ingress and egress of each interface, as libnftables commands."""
 
@@ -30,6 +31,7 @@ from vipnft.expr import (
     assign,
     both,
     exists,
+    flagged,
     fwd,
     goto,
     jhash,
@@ -46,6 +48,8 @@ from vipnft.tables import NETDEV
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 FRAGMENT = 0x10000
 """The mark of a fragment whose bucket can't be known yet; no bucket has it."""
+MOVING = 0x20000
+"""What marks a packet of a bucket on the move, besides its bucket."""
 SLOTS = (0, 1)
 """The lease's two slots; without an agent slot 0 is armed for good and granted."""
 ALWAYS = "ether"
@@ -167,20 +171,20 @@ def _takes(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Commands
         questions.append(match(payload("icmpv6", "type"), "nd-neighbor-solicit"))
     answers = {"answer": V4, "advertise": V6}
     ways = [chain for chain, version in answers.items() if version in served]
+    asked = [[question, goto(way)] for question, way in zip(questions, ways, strict=True)]
+    taken = [match(MARK, "@load"), assign(PKTTYPE, "host")]
     return [
-        *NETDEV.chain(
-            "ours",
-            *([question, goto(way)] for question, way in zip(questions, ways, strict=True)),
-            [match(MARK, "@load"), assign(PKTTYPE, "host"), ACCEPT],
-            [DROP],
-        ),
+        *NETDEV.chain("ours", *asked, [*taken, assign(MARK, 0), ACCEPT], [DROP]),
         *NETDEV.chain("take", *to_us, *_leased("ours"), [DROP]),
+        # On the move: conntrack is to say which packets. At rest none goes to see it.
+        *NETDEV.chain("seen", *asked, [*taken, assign(MARK, flagged(MOVING)), ACCEPT], [DROP]),
+        *NETDEV.chain("come", *to_us, *_leased("seen"), [DROP]),
         # Given away and draining: the new owner answers questions; the kernel ends it by itself.
         *NETDEV.chain(
             "leave",
             *([question, DROP] for question in questions),
             [match(MARK, "@leaving", "!="), DROP],
-            [goto("take")],
+            [goto("come")],
         ),
     ]
 

@@ -313,8 +313,11 @@ def interrupted(lab: Lab, *, points: int, seed: int = 1) -> Figures:
     return {"points": points, "old": old, "new": new}
 
 
+TAKEN = ("take", "come")
+
+
 def _verdicts(lab: Lab, host: str) -> list[int]:
     """Return the buckets this host takes."""
     text = shell(lab, host, "nft -j list map netdev vipnft buckets")
     (found,) = [i["map"]["elem"] for i in json.loads(text)["nftables"] if "map" in i]
-    return sorted(bucket for bucket, v in found if v.get("jump", {}).get("target") == "take")
+    return sorted(bucket for bucket, v in found if v.get("jump", {}).get("target") in TAKEN)
