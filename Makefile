@@ -2,7 +2,7 @@
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
-BENCH := iptables iperf3 wrk
+BENCH := iptables iperf3 wrk keepalived
 BIN := .venv/bin
 
 help: ## say what each target does

@@ -1,6 +1,6 @@
 """How many clients change host when one of N comes or goes, beside other ways to choose a host.
 
-Pure. Shares of the hash's range that change owner; rendezvous hashing, which has no table, is
+Shares of the hash's range that change owner; rendezvous hashing, which has no table, is
 drawn from CLIENTS clients.
 """
 
@@ -8,7 +8,10 @@ import hashlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
+from tests.bench import plots
 from vipnft import buckets
 
 CLIENTS = 5000
@@ -108,3 +111,33 @@ def fractions(way: str, hosts: int) -> tuple[float, float]:
         WAYS[way](names, [name for name in names if name != leaver]) for leaver in leavers
     )
     return leaves, WAYS[way](names, [*names, f"host-{hosts}"])
+
+
+def measure(_: Path) -> dict[str, Any]:
+    """Return every way's fractions, by number of hosts."""
+    found: dict[str, Any] = {}
+    for way in WAYS:
+        found[way] = {str(n): fractions(way, n) for n in HOSTS}
+        print(f"{way}:", found[way], flush=True)
+    return found
+
+
+def chapter(figures: Mapping[str, Any]) -> str:
+    """Return the document's chapter, with its plot."""
+    hosts = list(next(iter(figures.values())))
+    rows = [
+        f"| {way} | "
+        + " | ".join("{:.1f} / {:.1f}".format(*(100 * x for x in of[n])) for n in hosts)
+        + " |"
+        for way, of in figures.items()
+    ]
+    series = {way: [(int(n), 100 * of[n][0]) for n in hosts] for way, of in figures.items()}
+    plot = plots.lines("moves", "hosts", "% of clients that move when one leaves", series)
+    return (
+        "## Clients that change host\n\n"
+        "In percent, when one of N hosts leaves / when one joins. `vipnft` with 256 buckets; its"
+        " agents must be at the least possible.\n\n"
+        f"| N | {' | '.join(hosts)} |\n|---{'|---' * len(hosts)}|\n"
+        + "\n".join(rows)
+        + f"\n\n{plot}"
+    )

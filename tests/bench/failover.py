@@ -62,7 +62,7 @@ def deaths(where: Path, lease: float, must: str) -> Iterator[Row]:
                 here.mkdir()
                 host = lab.hosts[trial % 4]
                 link = trial % 2 == 1
-                heard = _death(lab, cast, here, host, link=link)
+                heard = death(lab, cast, here, host, link=link)
                 gaps[link] += heard.gaps()
                 double += heard.double
     yield Row(
@@ -74,7 +74,7 @@ def deaths(where: Path, lease: float, must: str) -> Iterator[Row]:
     )
 
 
-def _death(lab: Lab, cast: Agents, here: Path, host: str, *, link: bool) -> Heard:
+def death(lab: Lab, cast: Agents, here: Path, host: str, *, link: bool) -> Heard:
     victims = clients_of(lab, cast.look()[host]["owned"], 4)
     words = ["sh", "-c", "read go; nft flush ruleset"]  # its kernel would serve on for a lease
     silence = lab.popen(host, words, stdin=subprocess.PIPE)

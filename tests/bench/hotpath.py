@@ -7,14 +7,16 @@ receives within the sender's own system call, so the time is that of both, on on
 told is the difference from the limit: an ingress chain that drops everything.
 """
 
+import os
 import random
 import re
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from tests.bench import plots
 from tests.netns.packets import IPV4, ROUTER, tcp, udp
 from tests.netns.scenarios import backlog_drops, trafgen_file
 from tests.netns.support import LISTEN, VIP, shell
@@ -28,13 +30,16 @@ from vipnft.moving import owners_of
 from vipnft.nd import mac
 from vipnft.render import render
 
-HOSTS = 7  # one for each setup
+HOSTS = 7  # one for each setup; one fewer for own packets
 COPIES = 32
 FRAMES = 1500
 SOURCES = 64
 GROUP, OWN, FOREIGN = "81:4f:d2:84:61:0{n}", "02:00:00:00:00:0{n}", "02:00:00:00:99:99"
 KINDS = ("UDP", "SYN", "mid-stream TCP")
 SIZES = (2, 4, 16, 32)
+ROUNDS = 40
+OURS, RIVAL = "vipnft", "IPaddr2's nft rules"
+CLUSTER, CLASSIC = "xt_cluster", "iptables INPUT, state and netmask"
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,12 @@ LIMIT = Setup(
 HERE = f"ip addr add {VIP}/32 dev lo;"
 
 
-def setups(hosts: int, own: int = 0) -> list[Setup]:
-    """Return every way, for a cluster of so many hosts, of whom the host under test takes the
-    part numbered `own`; by netmask it is the first."""
+NOTHING = Setup("no rules", OWN, HERE)
+
+
+def setups(hosts: int, own: int = 0, host: str = "web1") -> list[Setup]:
+    """Return every way, for a cluster of so many hosts, of whom the host under test is the one
+    numbered `own`, for vipnft the one named `host`; by netmask it is the first."""
     seed = plan.SEED
     group = f"{HERE} ip maddr add {GROUP} dev eth0;"
     cluster = (
@@ -66,23 +74,23 @@ def setups(hosts: int, own: int = 0) -> list[Setup]:
         f" --cluster-hash-seed {seed}"
     )
     return [
-        Setup("vipnft", LISTEN, "vipnft apply --switch --host web1 --drain 0"),
+        Setup(OURS, LISTEN, f"vipnft apply --switch --host {host} --drain 0"),
         Setup(
-            "IPaddr2's nft rules",
+            RIVAL,
             GROUP,
             f"{group} nft 'table ip r {{ chain p {{ type filter hook prerouting priority mangle;"
             f' iif "eth0" ip daddr {VIP} jhash ip saddr mod {hosts} seed {seed:#x} offset 1 =='
             f' {own + 1} meta pkttype set host accept; iif "eth0" ip daddr {VIP} drop; }}; }}\'',
         ),
         Setup(
-            "xt_cluster",
+            CLUSTER,
             GROUP,
             f"{group} iptables-legacy -t mangle -A PREROUTING -i eth0 {cluster} -j MARK"
             " --set-mark 0xffff; iptables-legacy -t mangle -A PREROUTING -i eth0 -m mark"
             " ! --mark 0xffff -j DROP",
         ),
         Setup(
-            "iptables INPUT, state and netmask",
+            CLASSIC,
             OWN,
             f"{HERE} iptables-legacy -A INPUT -d {VIP} -m state --state ESTABLISHED -j ACCEPT;"
             f" iptables-legacy -A INPUT -d {VIP} -s 0.0.0.0/0.0.0.{hosts - 1} -j ACCEPT;"
@@ -99,16 +107,20 @@ def setups(hosts: int, own: int = 0) -> list[Setup]:
     ]
 
 
-def foreign(lab: Lab, hosts: int) -> list[str]:
-    """Return clients that are another host's in every setup."""
+def clients_of(lab: Lab, hosts: int, *, mine: bool, own: int = 0, host: str = "web1") -> list[str]:
+    """Return clients that are the host's under test in every setup, or in none."""
     draw, cluster = random.Random(hosts), lab.cluster
     owners = owners_of(cluster)
     found: list[str] = []
     while len(found) < SOURCES:
         client = plan.CLIENT_NET[draw.randrange(1, 2**22)]
-        ours = owners[affinity.bucket(CLIENT, client, cluster.seed, cluster.buckets)]
-        first = affinity.bucket(CLIENT, client, cluster.seed, hosts) == 0
-        if ours != "web1" and not first and client.packed[3] & (hosts - 1):
+        bucket = affinity.bucket(CLIENT, client, cluster.seed, cluster.buckets)
+        taken = {
+            owners[bucket] == host,
+            affinity.bucket(CLIENT, client, cluster.seed, hosts) == own,
+            not client.packed[3] & (hosts - 1),
+        }
+        if taken == {mine}:
             found.append(str(client))
     return found
 
@@ -124,7 +136,7 @@ def frame(kind: str, client: str, target: str) -> bytes:
 
 
 class Cost(NamedTuple):
-    """Nanoseconds a packet above the limit: median, and the middle half of the rounds."""
+    """Nanoseconds a packet above the first setup: median, and the middle half of the rounds."""
 
     median: float
     low: float
@@ -138,26 +150,39 @@ def spread(values: Iterable[float]) -> Cost:
     return Cost(statistics.median(ordered), ordered[quarter], ordered[-1 - quarter])
 
 
-class Rig:
-    """A lab whose hosts are the setups, with a feed for each."""
+def feed(lab: Lab, number: int) -> None:
+    """Make the segment's interface feed{number}: a frame sent there reaches the host COPIES times,
+    past the bridge."""
+    copies = " ".join([f'dup to "web{number}"'] * COPIES)
+    shell(
+        lab,
+        "segment",
+        f"ip link add feed{number} type veth peer away{number};"
+        f"ip link set feed{number} up; ip link set away{number} up;"
+        f"nft 'table netdev feed{number} {{ chain copy {{ type filter hook egress device"
+        f" feed{number} priority 0; {copies}; }}; }}'",
+    )
 
-    def __init__(self, lab: Lab, hosts: int, where: Path) -> None:
+
+def arrived(lab: Lab, number: int) -> int:
+    """Return how many packets a host's interface has received."""
+    return int(shell(lab, f"web{number}", "cat /sys/class/net/eth0/statistics/rx_packets"))
+
+
+class Rig:
+    """A lab whose hosts are the setups, with a feed for each; the first is what all are compared
+    with. The packets are another host's, or the host's own."""
+
+    def __init__(self, lab: Lab, hosts: int, where: Path, *, own: bool = False) -> None:
         self.lab, self.where = lab, where
         names = tuple(Host(name=f"web{n}") for n in range(1, hosts + 1))
         lab.config.write_text(render(replace(lab.cluster, hosts=names)))
-        self.setups = [LIMIT, Setup("no rules, another host's MAC", FOREIGN, HERE), *setups(hosts)]
+        none = Setup("no rules, another host's MAC", FOREIGN, HERE)
+        self.setups = [*([NOTHING] if own else [LIMIT, none]), *setups(hosts)]
         for number, setup in enumerate(self.setups, 1):
             shell(lab, f"web{number}", setup.script.replace("{n}", str(number)))
-            copies = " ".join([f'dup to "web{number}"'] * COPIES)
-            shell(
-                lab,
-                "segment",
-                f"ip link add feed{number} type veth peer away{number};"
-                f"ip link set feed{number} up; ip link set away{number} up;"
-                f"nft 'table netdev feed{number} {{ chain copy {{ type filter hook egress device"
-                f" feed{number} priority 0; {copies}; }}; }}'",
-            )
-        clients = foreign(lab, hosts)
+            feed(lab, number)
+        clients = clients_of(lab, hosts, mine=own)
         for kind in KINDS:
             for number, setup in enumerate(self.setups, 1):
                 target = setup.mac.replace("{n}", str(number))
@@ -176,25 +201,62 @@ class Rig:
         assert found, said
         return int(found[1]) + int(found[2]) / 1e6
 
-    def arrived(self, number: int) -> int:
-        """Return how many packets a setup's interface has received."""
-        count = shell(self.lab, f"web{number}", "cat /sys/class/net/eth0/statistics/rx_packets")
-        return int(count)
-
     def round(self, kind: str) -> list[float]:
         """Return what a packet costs in each setup, once, in ns, sending included."""
         found = []
         for number in range(1, len(self.setups) + 1):
-            before, drops = self.arrived(number), backlog_drops()
+            before, drops = arrived(self.lab, number), backlog_drops()
             took = self.seconds(kind, number)
-            assert self.arrived(number) - before >= FRAMES * COPIES, "not all frames were copied"
+            assert arrived(self.lab, number) - before >= FRAMES * COPIES, (
+                "not all frames were copied"
+            )
             assert backlog_drops() == drops, "a full queue dropped frames before any rule"
             found.append(took / (FRAMES * COPIES) * 1e9)
         return found
 
 
-def costs(kind: str, rig: Rig, rounds: int) -> Iterator[tuple[str, Cost]]:
-    """Yield each setup's cost above the limit's."""
-    taken = [rig.round(kind) for _ in range(rounds)]
-    for number, setup in enumerate(rig.setups):
-        yield setup.name, spread(one[number] - one[0] for one in taken)
+def costs(kind: str, rig: Rig) -> dict[str, Cost]:
+    """Return each setup's cost above the first's."""
+    taken = [rig.round(kind) for _ in range(ROUNDS)]
+    return {
+        setup.name: spread(one[number] - one[0] for one in taken)
+        for number, setup in enumerate(rig.setups)
+    }
+
+
+def measure(where: Path) -> dict[str, Any]:
+    """Return the costs of another host's packets, by number of hosts and kind of packet."""
+    found: dict[str, Any] = {}
+    for hosts in SIZES:
+        home = where / str(hosts)
+        home.mkdir()
+        with Lab.up(f"bench-foreign-{os.getpid()}", HOSTS) as lab:
+            rig = Rig(lab, hosts, home)
+            for kind in KINDS:
+                found[f"{hosts} hosts, {kind}"] = taken = costs(kind, rig)
+                print(f"{hosts} hosts, {kind}:", said(taken, "{:.0f}"), flush=True)
+    return found
+
+
+def said(costs: Mapping[str, Cost], form: str) -> str:
+    """Return medians in a line."""
+    return "; ".join(f"{name} {form.format(cost[0])}" for name, cost in costs.items())
+
+
+def chapter(figures: Mapping[str, Any]) -> str:
+    """Return the document's chapter, with its plot."""
+    rows = []
+    for case, taken in figures.items():
+        ours, low, high = taken[OURS]
+        ratios = " | ".join(f"{ours / taken[other][0]:.2f}" for other in (RIVAL, CLUSTER, CLASSIC))
+        spread = f"{low:.0f} to {high:.0f}"
+        rows.append(f"| {case} | {ours:.0f} ns ({spread}) | {taken[RIVAL][0]:.0f} ns | {ratios} |")
+    plot = plots.bars("foreign", "ns a packet above dropping everything", figures["16 hosts, UDP"])
+    return (
+        "## The cost of other hosts' traffic\n\n"
+        "Per packet of a foreign bucket, above an ingress chain that drops everything: medians and"
+        " the middle half of the rounds; and this project's cost as a share of the others', which"
+        " must be at most 1, 0.4 and 0.3.\n\n"
+        f"| | vipnft | {RIVAL} | of these | of xt_cluster's | of iptables' |\n"
+        "|---|---|---|---|---|---|\n" + "\n".join(rows) + f"\n\n16 hosts, UDP:\n\n{plot}"
+    )

@@ -116,10 +116,10 @@ def _network(lab: Lab, node: str) -> str:
 
 @contextmanager
 def nginx(
-    lab: Lab, host: str, where: Path, *, size: int = 0, content: bytes = b""
+    lab: Lab, host: str, where: Path, *, size: int = 0, content: bytes = b"", more: str = ""
 ) -> Iterator[None]:
     """Serve the host's name at / with a real nginx, on port 80, and at /big `content` or `size`
-    zeros."""
+    zeros; `more` are directives for all of HTTP."""
     home = where / f"nginx-{host}"
     (home / "www").mkdir(parents=True)
     (home / "www/index.html").write_text(host)
@@ -133,7 +133,7 @@ def nginx(
             client_body_temp_path {home}/body; proxy_temp_path {home}/proxy;
             fastcgi_temp_path {home}/fcgi; uwsgi_temp_path {home}/uwsgi;
             scgi_temp_path {home}/scgi;
-            keepalive_requests 100000; send_timeout 600s;
+            keepalive_requests 100000; send_timeout 600s; {more}
             server {{
                 listen 80 backlog=4096 sndbuf=16k; listen [::]:80 backlog=4096 sndbuf=16k;
                 root {home}/www;
