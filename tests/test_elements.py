@@ -131,9 +131,12 @@ def test_a_change_names_only_what_changes() -> None:
         (Cell("leave", moving="draining"), State.FOREIGN),  # the kernel ended it
         (Cell("leave", leaving=9, moving="draining"), None),
         (Cell("leave", leaving=9, moving="draining", drains=9, mine=True), None),
-        (Cell("come", moving="joining", joined=9, mine=True), State.JOINING),
+        (Cell("come", leaving=9, moving="joining", joined=9, mine=True), State.JOINING),
+        (Cell("come", moving="joining", joined=1, mine=True), State.JOINING),
+        (Cell("come", moving="joining", joined=9, mine=True), None),  # conntrack is not asked
+        (Cell("come", leaving=9, moving="joining", mine=True), None),
         (Cell("come", moving="joining", mine=True), State.OWNED),
-        (Cell("take", moving="joining", mine=True), None),  # conntrack would not be asked
+        (Cell("take", moving="joining", mine=True), None),
         (Cell("come", mine=True), None),
         (Cell("take", moving="draining", mine=True), None),
         (Cell("leave", leaving=9, drains=9), None),

@@ -4,8 +4,9 @@
 # Rule 2: what has a timeout may be gone by the time a command arrives: add, then delete, never
 #         delete alone. (An add to an element that is there renews its timeout only since
 #         Linux 6.12: delete, then add.)
-# Rule 3: a drain ends in the kernel, by `leaving`, a bucket's joining by `joined`; what is left
-#         over of it in the maps means nothing any more and is cleaned up by the next change.
+# Rule 3: drains and joins end in the kernel: the netdev table has both in `leaving`, the inet
+#         table drains in `drains` and joins in `joined`; what is left over in the maps means
+#         nothing any more and is cleaned up by the next change.
 """Phases to map and set elements, and back."""
 
 import math
@@ -25,8 +26,8 @@ CONTAINERS = (
     (INET, "drains"),
     (INET, "mine"),
 )
-"""Two verdict maps and, behind each, the set whose timeouts end what they began; what the inet
-table has of `leaving`; and the buckets that are owned here, of which new things are taken."""
+"""Two verdict maps; the sets whose timeouts end what they began, `leaving` in the one table,
+`joined` and `drains` in the other; and the buckets owned here, of which new things are taken."""
 
 _TIMERS = ("leaving", "joined", "drains")
 _SLACK = 1.5  # seconds by which a timer may differ before it is set anew: timeouts are whole
@@ -46,8 +47,9 @@ class Cell:
     @property
     def phase(self) -> Phase | None:
         """What a packet of this bucket meets; None if no phase looks like this."""
-        silent = self.drains is None and (self.leaving or 0) > _SLACK
-        if silent or self.mine != (self.bucket in {"take", "come"}):
+        ends = (self.leaving or 0.0, (self.joined if self.mine else self.drains) or 0.0)
+        alone = 0.0 in ends and max(ends) > _SLACK  # the other timer of this moment is gone
+        if alone or self.mine != (self.bucket in {"take", "come"}):
             return None
         match (self.bucket, self.moving):
             case ("drop" | "leave", _) if self.leaving is None or self.bucket == "drop":
@@ -71,7 +73,8 @@ def cell(phase: Phase) -> Cell:
         case State.DRAINING:
             return Cell("leave", leaving=phase.left, moving="draining", drains=phase.left)
         case State.JOINING:
-            return Cell("come", moving="joining", joined=phase.left, mine=True)
+            left = phase.left
+            return Cell("come", leaving=left, moving="joining", joined=left, mine=True)
 
 
 def fill(phases: Sequence[Phase]) -> Commands:

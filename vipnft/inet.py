@@ -207,7 +207,12 @@ def _outward(cluster: Cluster, nics: Sequence[Nic]) -> Commands:
     accepted = match(both(payload("tcp", "flags"), _HANDSHAKE), ["syn", "ack"])
     # All hosts put fragments together where ports decide; none may complain that one is missing.
     unfinished = [
-        [match(payload(header, "type"), "time-exceeded"), match(payload(header, "code"), 1), DROP]
+        [
+            match(payload(header, "type"), "time-exceeded"),
+            match(payload(header, "code"), 1),
+            _OUT,
+            DROP,
+        ]
         for header in ("icmp", "icmpv6")
         if special
     ]

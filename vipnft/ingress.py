@@ -178,7 +178,13 @@ def _takes(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Commands
         *NETDEV.chain("take", *to_us, *_leased("ours"), [DROP]),
         # On the move: conntrack is to say which packets. At rest none goes to see it.
         *NETDEV.chain("seen", *asked, [*taken, assign(MARK, flagged(MOVING)), ACCEPT], [DROP]),
-        *NETDEV.chain("come", *to_us, *_leased("seen"), [DROP]),
+        *NETDEV.chain(
+            "come",
+            [match(MARK, "@leaving", "!="), goto("take")],  # the move is over
+            *to_us,
+            *_leased("seen"),
+            [DROP],
+        ),
         # Given away and draining: the new owner answers questions; the kernel ends it by itself.
         *NETDEV.chain(
             "leave",

@@ -129,6 +129,32 @@ def test_the_kernel_ends_the_drain_by_itself(lab_up: LabUp, tmp_path: Path) -> N
     assert "nothing to do" in shell(lab, "web1", "vipnft apply --switch")
 
 
+def test_a_join_that_is_over_is_at_rest(lab_up: LabUp) -> None:
+    """What is at rest is not looked up among what moves: its mark has no flag behind ingress."""
+    lab = lab_up(hosts=2)
+    shell(
+        lab,
+        "web1",
+        "nft 'table inet seen { counter flagged { }; chain c { type filter hook prerouting priority"
+        ' -160; iifname "eth0" meta mark and 0x20000 != 0 counter name flagged; }; }\'',
+    )
+
+    def flagged() -> int:
+        shell(lab, "clients", f"ping -c1 -W5 -I {client} {VIP}")
+        said = shell(lab, "web1", "nft list counter inet seen flagged")
+        return int(said.split("packets ")[1].split()[0])
+
+    bucket = owners_of(lab.cluster).index("web1")
+    client = scenarios.client_in(bucket, lab.cluster)
+    for host in lab.hosts:
+        shell(lab, host, "vipnft apply --switch --drain 4")
+    assert flagged() == 1
+    timers = "nft list set netdev vipnft leaving; nft list set inet vipnft joined"
+    until(lambda: "expires" not in shell(lab, "web1", timers), what="joining's end")
+    assert flagged() == 1
+    assert lab.run("web1", ["vipnft", "status"]).returncode == 0
+
+
 def test_udp_and_arp_move_at_once(lab_up: LabUp) -> None:
     """An established UDP flow and pings: one answer each, from the new owner."""
     lab = lab_up(hosts=2)
