@@ -99,7 +99,7 @@ WAYS: Mapping[str, Callable[[Names, Names], float]] = {
     "rendezvous": rendezvous,
     "vipnft apply": stateless,
     "vipnft agents": sticky,
-    "least possible": least,
+    "least possible with 256 buckets": least,
 }
 
 

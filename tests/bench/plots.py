@@ -36,6 +36,8 @@ def lines(name: str, x: str, y: str, series: Mapping[str, Sequence[tuple[float, 
         _curves(x, y, series)
         pyplot.xscale("log", base=2)
         pyplot.yscale("log")
+        pyplot.gca().yaxis.set_major_formatter("{x:g}")
+        pyplot.gca().yaxis.set_minor_formatter("{x:g}")
         ticks = sorted({point[0] for points in series.values() for point in points})
         pyplot.xticks(ticks, [f"{tick:g}" for tick in ticks])
 
@@ -87,12 +89,13 @@ def _both(name: str, draw: Callable[[], None], height: float) -> str:
     HERE.mkdir(exist_ok=True)
     for theme, style in _THEMES.items():
         settings = {"svg.hashsalt": name, "font.size": 9, "svg.fonttype": "none"}
+        nobody = {"Date": None, "Creator": None}
         with pyplot.style.context(style), matplotlib.rc_context(settings):
             pyplot.figure(figsize=(7, height))
             draw()
             pyplot.tight_layout()
             file = HERE / f"{name}-{theme}.svg"
-            pyplot.savefig(file, transparent=True, metadata={"Date": None, "Creator": None})
+            pyplot.savefig(file, transparent=True, metadata=nobody, bbox_inches="tight")
             pyplot.close()
     dark, light = (f"plots/{name}-{theme}.svg" for theme in ("dark", "light"))
     source = f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
