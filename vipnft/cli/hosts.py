@@ -289,6 +289,12 @@ def status(
 
 
 def _look(config: Path) -> dict[str, Any]:
+    report = _glance(config)
+    # An agent may have moved buckets between two reads: what differs is looked at again.
+    return _glance(config) if report["drift"] else report
+
+
+def _glance(config: Path) -> dict[str, Any]:
     from vipnft import memory, node
     from vipnft.cli import show
     from vipnft.kernel import libc
