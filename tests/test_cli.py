@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from vipnft import cli
+from vipnft.cli.main import main
 
 GOOD = """\
 [cluster]
@@ -40,7 +40,7 @@ def vipnft(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     def run(*words: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["vipnft", *words])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         code = ended.value.code
         return Result(code if isinstance(code, int) else int(bool(code)), *capsys.readouterr())
 

@@ -42,7 +42,7 @@ from vipnft.pact import (
 )
 from vipnft.plane import Plane, endless
 from vipnft.signals import Signals
-from vipnft.store import Store, StoreError, StoreUnknown, StoreUnreachable
+from vipnft.store.contract import Store, StoreError, StoreUnknown, StoreUnreachable
 
 _SOON = 0.005  # seconds between two looks at a store without hints while buckets are to come
 _JUST = 0.001  # seconds later than a time that must be past

@@ -10,14 +10,8 @@ from typing import ClassVar, Protocol
 import pytest
 
 from tests.contract.etcd_server import Etcd
-from vipnft.store import (
-    Store,
-    StoreError,
-    StoreRefused,
-    StoreUnknown,
-    StoreUnreachable,
-    open_store,
-)
+from vipnft.store.contract import Store, StoreError, StoreRefused, StoreUnknown, StoreUnreachable
+from vipnft.store.opening import open_store
 
 
 class Backend(Protocol):

@@ -18,7 +18,7 @@ from tests.contract.certificates import Authority
 from tests.contract.conftest import Opener
 from tests.contract.etcd_server import Etcd, eventually, free_ports
 from tests.contract.test_store import WAIT, hinted, put, read
-from vipnft.store import (
+from vipnft.store.contract import (
     Store,
     StoreCorrupt,
     StoreError,

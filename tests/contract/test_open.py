@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vipnft.errors import UsageError
-from vipnft.store import open_store
+from vipnft.store.opening import open_store
 
 
 @pytest.mark.parametrize("url", ["consul://h", "etcd3://h", "/var/lib/x.db", "", "SQLITE:///x"])
@@ -51,7 +51,7 @@ def test_a_missing_client_library_says_how_to_install_it() -> None:
 import sys
 sys.modules["etcd3gw"] = None
 from vipnft.errors import UsageError
-from vipnft.store import open_store
+from vipnft.store.opening import open_store
 open_store("sqlite:///tmp/never", "c")
 assert not {"requests", "urllib3"} & set(sys.modules)
 try:

@@ -15,7 +15,8 @@ import pytest
 from tests.contract.conftest import Opener
 from tests.contract.test_store import WAIT, put, read
 from vipnft.errors import UsageError
-from vipnft.store import StoreCorrupt, StoreRefused, StoreUnknown, StoreUnreachable, open_store
+from vipnft.store.contract import StoreCorrupt, StoreRefused, StoreUnknown, StoreUnreachable
+from vipnft.store.opening import open_store
 from vipnft.store.sqlite import SqliteStore
 
 
@@ -84,7 +85,7 @@ def test_who_closes_a_deleted_file_leaves_the_new_one_alone(
 
 MAKE = """
 import sys
-from vipnft.store import open_store
+from vipnft.store.opening import open_store
 for round in range(40):
     print(flush=True)
     sys.stdin.readline()
@@ -238,7 +239,8 @@ def test_damage_while_running(path: Path, url: str, opened: Opener) -> None:
 FULL = """
 import subprocess, sys
 from pathlib import Path
-from vipnft.store import StoreRefused, open_store
+from vipnft.store.contract import StoreRefused
+from vipnft.store.opening import open_store
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "none", sys.argv[1]], check=True)
 ballast = Path(sys.argv[1], "ballast")
 for size in range(520, 604, 4):

@@ -11,7 +11,8 @@ from typing import cast
 import pytest
 
 from tests.contract.conftest import Backend, Opener
-from vipnft.store import Answer, Store, StoreUnreachable, open_store
+from vipnft.store.contract import Answer, Store, StoreUnreachable
+from vipnft.store.opening import open_store
 
 WAIT = 5.0
 """A timeout that should never be needed."""

@@ -110,7 +110,7 @@ def test_a_start_that_can_not_be(
         ).encode(),
     }
     if case in tables:
-        from vipnft.store import open_store
+        from vipnft.store.opening import open_store
 
         store = open_store(url, "lab")
         store.transact({}, {"table": tables[case]}, timeout=5)

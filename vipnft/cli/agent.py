@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vipnft.cli.hosts import (
+from vipnft.cli.options import (
     DEFAULT_CONFIG,
     Config,
     Drain,
@@ -43,7 +43,7 @@ def agent(
     from vipnft.agent import Orders, run
     from vipnft.fit import privileged
     from vipnft.signals import HANDLED
-    from vipnft.store import open_store
+    from vipnft.store.opening import open_store
 
     mode = pick_mode(hub, switch, multicast, igmp)
     cluster = load(config)

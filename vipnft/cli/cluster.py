@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vipnft.cli.hosts import DEFAULT_CONFIG, Config, load
+from vipnft.cli.options import DEFAULT_CONFIG, Config, load
 from vipnft.errors import UsageError
 
 if TYPE_CHECKING:
     from vipnft.pact import Order
-    from vipnft.store import Snapshot, Store
+    from vipnft.store.contract import Snapshot, Store
 
 _PATIENCE = 5.0  # seconds in which a store must answer a person
 _LOOK = 0.05
@@ -100,7 +100,7 @@ def show(config: Path, url: str, *, as_json: bool) -> None:
 
 
 def _open(config: Path, url: str) -> "Store":
-    from vipnft.store import open_store
+    from vipnft.store.opening import open_store
 
     cluster = load(config)
     chosen = url or cluster.agents.store

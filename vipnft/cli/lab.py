@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vipnft.cli.hosts import pick_mode
+from vipnft.cli.options import pick_mode
 from vipnft.errors import UsageError, VipnftError
 
 if TYPE_CHECKING:

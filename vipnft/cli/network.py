@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vipnft.cli.hosts import (
+from vipnft.cli.options import (
     DEFAULT_CONFIG,
     Config,
     Hub,

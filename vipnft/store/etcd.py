@@ -18,7 +18,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, quote, unquote
 
 from vipnft.errors import UsageError
-from vipnft.store import (
+from vipnft.store.contract import (
     SCHEMES,
     Answer,
     Entry,

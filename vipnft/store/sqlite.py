@@ -19,7 +19,7 @@ from typing import Self
 from urllib.parse import unquote
 
 from vipnft.errors import UsageError
-from vipnft.store import (
+from vipnft.store.contract import (
     Answer,
     Entry,
     StoreCorrupt,

@@ -1,0 +1,159 @@
+"""Pure core, thin edges: who may import what.
+
+Imports run downwards: a file may import its own package and those of layers before it. What
+stands in one layer knows nothing of its neighbours there.
+"""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "vipnft"
+
+LAYERS = (
+    ("errors",),
+    ("model",),
+    ("config", "buckets"),
+    ("ruleset", "agreement", "store"),
+    ("kernel",),
+    ("host",),
+    ("agent", "lab"),
+    ("cli",),
+)
+# Where a file that stands at the top of the package still belongs.
+FLAT = {
+    **dict.fromkeys(("config", "cross", "duration", "render", "shape"), "config"),
+    **dict.fromkeys(("buckets", "moving", "split"), "buckets"),
+    **dict.fromkeys(
+        ("affinity", "elements", "expr", "inet", "ingress", "jhash", "nd", "ruleset", "tables"),
+        "ruleset",
+    ),
+    **dict.fromkeys(("agreement", "others", "pact", "steps"), "agreement"),
+    **dict.fromkeys(
+        ("announce", "change", "checkup", "drift", "fit", "memory", "node", "probing"), "host"
+    ),
+    **dict.fromkeys(("agent", "checks", "hearing", "notify", "plane", "signals"), "agent"),
+}
+# Packages and modules that hold no socket, clock, file, environment or log.
+PURE = {"errors", "model", "config", "buckets", "ruleset", "agreement"}
+PURE_MODULES = {"announce", "drift", "hearing", "cli.show"}
+IMPURE_STDLIB = {
+    "asyncio", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib",
+    "random", "secrets", "select", "signal", "socket", "subprocess", "sys", "tempfile",
+    "threading", "time",
+}  # fmt: skip
+# The only modules that may import each third-party package.
+EDGES = {
+    "dns": {"checks"},
+    "etcd3gw": {"store.gateway"},
+    "nftables": {"kernel.nft"},
+    "pydantic": {"config", "shape"},
+    "pyroute2": {"kernel.flows", "kernel.links", "kernel.wear", "lab.links"},
+    "rich": {"cli.picture", "cli.status"},
+    "requests": {"store.gateway"},
+    "sqlite3": {"store.sqlite"},
+    "typer": {
+        "cli.agent",
+        "cli.check",
+        "cli.cluster",
+        "cli.hosts",
+        "cli.lab",
+        "cli.main",
+        "cli.moves",
+        "cli.network",
+        "cli.options",
+        "cli.status",
+        "cli.which",
+    },
+    "urllib3": {"store.gateway"},
+}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+TREES = {
+    name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")
+}
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Yield what a file imports anywhere, of ours as far as it is a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            for alias in node.names:
+                whole = f"{module}.{alias.name}"
+                yield whole if whole.removeprefix("vipnft.") in TREES else module
+
+
+IMPORTS = {name: set(imported(tree)) for name, tree in TREES.items()}
+OURS = {
+    name: {found.removeprefix("vipnft.") for found in several if found.startswith("vipnft.")}
+    for name, several in IMPORTS.items()
+}
+
+
+def room(module: str) -> str:
+    first, _, rest = module.partition(".")
+    return first if rest else FLAT.get(first, first)
+
+
+@pytest.mark.parametrize("module", sorted(TREES))
+def test_imports_run_downwards(module: str) -> None:
+    if not module:
+        assert not OURS[module]
+        return
+    layer = next(n for n, several in enumerate(LAYERS) if room(module) in several)
+    below = {one for several in LAYERS[:layer] for one in several}
+    assert {room(one) for one in OURS[module]} <= below | {room(module)}
+
+
+def test_there_is_no_circle() -> None:
+    TopologicalSorter({m: found - {m} for m, found in OURS.items()}).prepare()
+
+
+@pytest.mark.parametrize("module", sorted(TREES))
+def test_nothing_is_imported_relatively_or_by_name(module: str) -> None:
+    assert not any(found.startswith(".") for found in IMPORTS[module])
+    assert not {"importlib", "runpy"} & {found.split(".")[0] for found in IMPORTS[module]}
+    assert "__import__" not in {n.id for n in ast.walk(TREES[module]) if isinstance(n, ast.Name)}
+
+
+@pytest.mark.parametrize("module", sorted(m for m in TREES if room(m) in PURE or m in PURE_MODULES))
+def test_a_pure_module_has_nothing_of_the_world(module: str) -> None:
+    assert not {name.split(".")[0] for name in IMPORTS[module]} & IMPURE_STDLIB
+
+
+@pytest.mark.parametrize("package", EDGES)
+def test_a_third_party_package_has_its_edges(package: str) -> None:
+    users = {
+        module
+        for module, names in IMPORTS.items()
+        if any(name.split(".")[0] == package for name in names)
+    }
+    assert users == EDGES[package]
+
+
+def test_only_the_command_line_prints_and_exits() -> None:
+    for module, tree in TREES.items():
+        if module.split(".")[0] == "cli":
+            continue
+        calls = {
+            node.func.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not {"print", "exit", "quit"} & calls, module
+
+
+def test_no_module_is_past_400_lines() -> None:
+    lines = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert not {str(path): n for path, n in lines.items() if n > 400}

@@ -1,0 +1,28 @@
+"""The verb that tells whether this machine is fit: check."""
+
+import socket
+from typing import Annotated
+
+import typer
+
+from vipnft.cli.options import DEFAULT_CONFIG, Config, load
+
+
+def check(
+    config: Config = DEFAULT_CONFIG,
+    host: Annotated[str, typer.Option(help="This host's name; else the machine's hostname.")] = "",
+) -> None:
+    """Check the cluster file, then this machine: a line each, with the fix."""
+    from vipnft import checkup
+
+    cluster = load(config)
+    name = host or socket.gethostname()
+    cluster.host(name)
+    print(f"ok    {config}: cluster {cluster.name!r}, {len(cluster.hosts)} hosts")
+    found = checkup.machine(cluster, name)
+    for finding in found:
+        print(f"{finding.grade:<5} {finding.what}")
+        if finding.fix:
+            print(f"      fix: {finding.fix}")
+    if any(finding.grade == "FAIL" for finding in found):
+        raise typer.Exit(1)

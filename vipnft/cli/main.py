@@ -1,0 +1,68 @@
+# The command line.
+# Rule 1: only this package prints and exits; an error is caught once, in `main`.
+# Rule 2: what a command needs is imported when it runs: `vipnft --help` waits for nothing.
+"""The verbs of `vipnft`."""
+
+import os
+import sys
+
+import typer
+
+from vipnft import __version__
+from vipnft.cli import agent, check, cluster, hosts, lab, moves, network, status, which
+from vipnft.errors import VipnftError
+
+app = typer.Typer(
+    name="vipnft",
+    help="One service address on many Linux hosts: each takes its share of the clients.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(hosts.apply)
+app.command()(agent.agent)
+app.command()(hosts.down)
+app.command()(which.which)
+app.command()(status.status)
+app.command()(check.check)
+app.command()(cluster.weight)
+app.command()(cluster.drain)
+app.command()(cluster.resume)
+app.command()(moves.plan)
+app.command()(moves.release)
+app.command()(moves.take)
+app.command()(network.announce)
+app.command()(network.probe)
+app.add_typer(lab.app, name="lab")
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"vipnft {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; an error is printed with its fix and becomes the exit code."""
+    try:
+        app(prog_name="vipnft")
+    except VipnftError as error:
+        print(f"vipnft: {error}", file=sys.stderr)
+        if error.fix:
+            print(f"  fix: {error.fix}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # such as a full disk behind stdout
+        print(f"vipnft: {error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,79 @@
+"""Options that several verbs share, and the file that they name."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vipnft.errors import ConfigError, Fault, UsageError
+from vipnft.model import Cluster, Mode
+
+_LONGEST = 30 * 86400
+_LARGEST = 64 << 20  # bytes of a cluster file that are read
+DEFAULT_CONFIG = Path("/etc/vipnft/cluster.toml")
+
+Config = Annotated[
+    Path,
+    typer.Option(
+        "--config",
+        envvar="VIPNFT_CONFIG",
+        help="The cluster file, the same on every host.",
+    ),
+]
+Drain = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME", help="How long connections go on where they are: 90s, 5m, 1h; 0: not."
+    ),
+]
+Hub = Annotated[bool, typer.Option("--hub", help="The interface takes the listen MAC.")]
+Switch = Annotated[
+    bool, typer.Option("--switch", help="The interface keeps its MAC; works everywhere.")
+]
+Multicast = Annotated[
+    bool, typer.Option("--multicast", help="The listen MAC is a group's: for static entries.")
+]
+Igmp = Annotated[
+    bool, typer.Option("--igmp", help="Likewise, and joined: for switches that snoop.")
+]
+
+
+def seconds(text: str) -> int:
+    """Return a time such as 90s, 5m or 1h in seconds, 0 to 30 days."""
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
+    number = text[:-1] if unit else text
+    if not number.isascii() or not number.isdigit() or int(number) * (unit or 1) > _LONGEST:
+        raise UsageError(f"{text!r} is not a time", fix="such as 90s, 5m or 1h; 0 for none")
+    return int(number) * (unit or 1)
+
+
+def load(file: Path) -> Cluster:
+    """Read a cluster file; ConfigError with every fault in it."""
+    from vipnft import config
+
+    try:
+        if file.exists() and not file.is_file():
+            raise IsADirectoryError(0, "it is no regular file")
+        with file.open("rb") as handle:
+            text = handle.read(_LARGEST).decode()
+    except OSError as error:
+        fix = "write it (see examples/), or name another with --config"
+        raise ConfigError(
+            [Fault(str(file), "", f"can't be read: {error.strerror}", fix)]
+        ) from error
+    except UnicodeDecodeError as error:
+        found = f"is not UTF-8 text (byte {error.start})"
+        raise ConfigError([Fault(str(file), "", found, "save it as UTF-8")]) from error
+    return config.parse(text, str(file))
+
+
+def pick_mode(hub: bool, switch: bool, multicast: bool = False, igmp: bool = False) -> Mode:
+    """Return the mode that was asked for; UsageError unless it was exactly one."""
+    asked = {Mode.HUB: hub, Mode.SWITCH: switch, Mode.MULTICAST: multicast, Mode.IGMP: igmp}
+    given = [mode for mode, wanted in asked.items() if wanted]
+    if len(given) != 1:
+        several = " and ".join(f"--{mode}" for mode in given)
+        every = "--switch, --hub, --multicast or --igmp"
+        which = f"{several} were given" if given else f"no mode is given: {every}"
+        raise UsageError(which, fix="give one of them: --switch works on hubs too")
+    return given[0]

@@ -1,0 +1,118 @@
+"""The verb that tells what this host does: status."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vipnft.cli.options import DEFAULT_CONFIG, Config, load
+from vipnft.errors import DriftError, VipnftError
+
+if TYPE_CHECKING:
+    from vipnft.model import Applied
+
+
+_REFRESH = 1.0  # seconds between two pictures
+
+
+def status(
+    config: Config = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every second.")] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="What all agents agreed on, and who beats.")
+    ] = False,
+    store: Annotated[str, typer.Option(metavar="URL", help="For --cluster; else the file's.")] = "",
+) -> None:
+    """Tell what this host serves, and whether the kernel still holds what was applied.
+
+    On a terminal with a picture of the buckets: owner by colour, load by brightness.
+    """
+    if cluster:
+        from vipnft.cli.cluster import show as show_cluster
+
+        show_cluster(config, store, as_json=as_json)
+        return
+    if watch:
+        _watch(config)
+        return
+    report = _look(config)
+    if as_json:
+        print(json.dumps(report, indent=1))
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        from vipnft.cli.picture import draw
+
+        Console().print(draw(report))
+    else:
+        from vipnft.cli import show
+
+        print(show.text(report))
+    if report["drift"]:
+        raise DriftError(
+            "the kernel does not hold what was applied", fix="run `vipnft apply` again"
+        )
+
+
+def _look(config: Path) -> dict[str, Any]:
+    report = _glance(config)
+    # An agent may have moved buckets between two reads: what differs is looked at again.
+    return _glance(config) if report["drift"] else report
+
+
+def _glance(config: Path) -> dict[str, Any]:
+    from vipnft import memory, node
+    from vipnft.cli import show
+    from vipnft.kernel import libc
+
+    applied = memory.load()
+    if applied is None:
+        raise DriftError("nothing is applied here", fix="vipnft apply --switch")
+    phases = node.share(applied)
+    moving = any(phase is not None and phase.left > 0 for phase in phases)
+    return show.report(
+        applied,
+        node.counters(),
+        phases,
+        node.connections(applied) if moving else {},
+        node.inspect(applied),
+        _stale(config, applied),
+        {name: libc.mac_of(name) or worn.mac for name, worn in applied.worn.items()},
+    )
+
+
+def _watch(config: Path) -> None:
+    """Show the report every second until interrupted."""
+    import time
+
+    from vipnft.cli import show
+
+    try:
+        if not sys.stdout.isatty():
+            while True:
+                print(show.text(_look(config)), end="\n\n", flush=True)
+                time.sleep(_REFRESH)
+        from rich.live import Live
+
+        from vipnft.cli.picture import draw
+
+        with Live(draw(_look(config)), screen=True, auto_refresh=False) as live:
+            while True:
+                time.sleep(_REFRESH)
+                live.update(draw(_look(config)), refresh=True)
+    except KeyboardInterrupt:
+        return
+
+
+def _stale(file: Path, applied: "Applied") -> str:
+    """Tell how the cluster file and what was applied differ; a file that is gone is fine."""
+    try:
+        if not file.exists():
+            return ""
+        same = load(file) == applied.cluster
+    except (VipnftError, OSError) as error:
+        return f"the cluster file can't be used: {str(error).splitlines()[0]}"
+    return "" if same else f"{file} has changed since: `vipnft apply` would bring it in"
