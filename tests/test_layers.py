@@ -25,17 +25,41 @@ LAYERS = (
 )
 # Where a file that stands at the top of the package still belongs.
 FLAT = {
-    **dict.fromkeys(("config", "cross", "duration", "render", "shape"), "config"),
-    **dict.fromkeys(("buckets", "moving", "split"), "buckets"),
-    **dict.fromkeys(
-        ("affinity", "elements", "expr", "inet", "ingress", "jhash", "nd", "ruleset", "tables"),
-        "ruleset",
-    ),
-    **dict.fromkeys(("agreement", "others", "pact", "steps"), "agreement"),
-    **dict.fromkeys(
-        ("announce", "change", "checkup", "drift", "fit", "memory", "node", "probing"), "host"
-    ),
-    **dict.fromkeys(("agent", "checks", "hearing", "notify", "plane", "signals"), "agent"),
+    "config": "config",
+    "cross": "config",
+    "duration": "config",
+    "render": "config",
+    "shape": "config",
+    "buckets": "buckets",
+    "moving": "buckets",
+    "split": "buckets",
+    "affinity": "ruleset",
+    "elements": "ruleset",
+    "expr": "ruleset",
+    "inet": "ruleset",
+    "ingress": "ruleset",
+    "jhash": "ruleset",
+    "nd": "ruleset",
+    "ruleset": "ruleset",
+    "tables": "ruleset",
+    "agreement": "agreement",
+    "others": "agreement",
+    "pact": "agreement",
+    "steps": "agreement",
+    "announce": "host",
+    "change": "host",
+    "checkup": "host",
+    "drift": "host",
+    "fit": "host",
+    "memory": "host",
+    "node": "host",
+    "probing": "host",
+    "agent": "agent",
+    "checks": "agent",
+    "hearing": "agent",
+    "notify": "agent",
+    "plane": "agent",
+    "signals": "agent",
 }
 # Packages and modules that hold no socket, clock, file, environment or log.
 PURE = {"errors", "model", "config", "buckets", "ruleset", "agreement"}
