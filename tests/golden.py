@@ -6,7 +6,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from vipnft import config, ruleset
+from vipnft import ruleset
+from vipnft.config import reader
 from vipnft.expr import render
 from vipnft.kernel import scratch
 from vipnft.model import Mode
@@ -20,7 +21,7 @@ RULESETS = ROOT / "rulesets"
 
 def golden(example: Path) -> Iterator[tuple[Path, str]]:
     """Yield each golden file of an example and what it must hold: JSON sent, text listed."""
-    cluster = config.parse(example.read_text(encoding="utf-8"), example.name)
+    cluster = reader.parse(example.read_text(encoding="utf-8"), example.name)
     owners = owners_of(cluster)
     for host in cluster.hosts:
         share = phases(owners, {}, host.name, 0)

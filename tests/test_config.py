@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from vipnft.config import parse
+from vipnft.config.reader import parse
+from vipnft.config.writer import render
 from vipnft.errors import ConfigError
 from vipnft.model import (
     MAX_BUCKETS,
@@ -21,7 +22,6 @@ from vipnft.model import (
     Service,
     default_listen_mac,
 )
-from vipnft.render import render
 
 HEAD = """\
 [cluster]

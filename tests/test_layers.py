@@ -25,11 +25,6 @@ LAYERS = (
 )
 # Where a file that stands at the top of the package still belongs.
 FLAT = {
-    "config": "config",
-    "cross": "config",
-    "duration": "config",
-    "render": "config",
-    "shape": "config",
     "buckets": "buckets",
     "moving": "buckets",
     "split": "buckets",
@@ -62,7 +57,7 @@ FLAT = {
     "signals": "agent",
 }
 # Packages and modules that hold no socket, clock, file, environment or log.
-PURE = {"errors", "model", "config", "buckets", "ruleset", "agreement"}
+PURE = {"errors", "model", "config.reader", "buckets", "ruleset", "agreement"}
 PURE_MODULES = {"announce", "drift", "hearing", "cli.show"}
 IMPURE_STDLIB = {
     "asyncio", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib",
@@ -74,7 +69,7 @@ EDGES = {
     "dns": {"checks"},
     "etcd3gw": {"store.gateway"},
     "nftables": {"kernel.nft"},
-    "pydantic": {"config", "shape"},
+    "pydantic": {"config.reader", "config.schema"},
     "pyroute2": {"kernel.flows", "kernel.links", "kernel.wear", "lab.links"},
     "rich": {"cli.picture", "cli.status"},
     "requests": {"store.gateway"},

@@ -14,11 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vipnft import config
+from vipnft.config import reader
+from vipnft.config.writer import render
 from vipnft.errors import ConfigError, KernelError, UsageError
 from vipnft.kernel import libc
 from vipnft.model import Applied, Mode, Worn
-from vipnft.render import render
 
 DIRECTORY = Path("/run/vipnft")
 _VERSION = 5
@@ -99,7 +99,7 @@ def load() -> Applied | None:
         if found["version"] != _VERSION:
             raise ValueError(f"version {found['version']}")
         return Applied(
-            cluster=config.parse(found["cluster"], str(path)),
+            cluster=reader.parse(found["cluster"], str(path)),
             host=found["host"],
             mode=Mode(found["mode"]),
             owners=tuple(found["owners"]),

@@ -23,10 +23,10 @@ from tests.bench import owntraffic, plots, service
 from tests.bench.hotpath import CLASSIC, COPIES, OURS, RIVAL, arrived, clients_of, feed, frame
 from tests.netns.scenarios import backlog_drops, trafgen_file
 from tests.netns.support import nginx, on_hosts, plug_in, shell
+from vipnft.config.writer import render
 from vipnft.lab import plan
 from vipnft.lab.lab import Lab
 from vipnft.model import Cluster, Mode, Segment, default_listen_mac
-from vipnft.render import render
 
 RATES = (0, 50_000, 100_000, 200_000, 400_000)  # foreign packets/s that are asked for
 ROUNDS = 5

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vipnft.config.writer import render
 from vipnft.lab.lab import Lab
 from vipnft.model import Mode
-from vipnft.render import render
 
 HERE = Path(__file__).parent
 LISTEN = "02:bf:c0:00:02:64"

@@ -15,7 +15,7 @@ import pytest
 from tests.netns.cast import serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import VIP, snapshot, until
-from vipnft import config
+from vipnft.config import reader
 from vipnft.lab import agents
 from vipnft.model import Check
 
@@ -133,7 +133,7 @@ def test_the_file_of_the_documentation() -> None:
     (keys,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     rest = 'name = "dns"\nseed = 1\nvips = ["192.0.2.100"]\ninterface = "eth0"\n'
     whole = keys.replace("[cluster]\n", f"[cluster]\n{rest}") + '[[host]]\nname = "web1"\n'
-    cluster = config.parse(whole, "agents.md")
+    cluster = reader.parse(whole, "agents.md")
     default = replace(cluster.agents, store="", checks=())
     assert default == type(default)(), "what it shows are the defaults"
     assert cluster.agents.checks == (Check(kind="http", port=80, path="/health"),)

@@ -16,8 +16,8 @@ from tests.netns.cast import Agents, pinging, serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import shell, until
 from tests.netns.test_failover import even, once, two_each
+from vipnft.config.writer import render
 from vipnft.lab.lab import Lab
-from vipnft.render import render
 
 HOME = "192.0.2.254"
 CUTS = {

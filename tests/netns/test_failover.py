@@ -14,8 +14,8 @@ import pytest
 from tests.netns.cast import Agents, Heard, clients_of, flowing, pinging, serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import plug_in, shell, until
+from vipnft.config.writer import render
 from vipnft.lab.lab import Lab
-from vipnft.render import render
 
 EVEN = 64
 

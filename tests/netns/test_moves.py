@@ -13,7 +13,7 @@ import pytest
 from tests.netns import scenarios
 from tests.netns.conftest import LabUp
 from tests.netns.support import HUB_AND_SWITCH, VIP, apply_all, nginx, shell, until
-from vipnft import config
+from vipnft.config import reader
 from vipnft.lab.lab import Lab
 from vipnft.lab.wire import Wire
 from vipnft.model import Mode
@@ -240,7 +240,7 @@ def test_a_host_that_comes_does_not_reset_others_connections(lab_up: LabUp, tmp_
     text = lab.config.read_text()
     lab.config.write_text(scenarios.with_weights(text, {"web2": 0}))
     shell(lab, "web1", "vipnft apply --switch")
-    bucket = owners_of(config.parse(text, "lab")).index("web2")
+    bucket = owners_of(reader.parse(text, "lab")).index("web2")
     client = scenarios.client_in(bucket, lab.cluster)
     with nginx(lab, "web1", tmp_path), nginx(lab, "web2", tmp_path):
         talker = Talker(lab, client)
@@ -295,7 +295,7 @@ def test_plan_tells_what_would_move(lab_up: LabUp, tmp_path: Path) -> None:
     new = tmp_path / "new.toml"
     new.write_text(scenarios.with_weights(lab.config.read_text(), {"web4": 0}))
     plan = json.loads(shell(lab, "web1", f"vipnft plan --json --config {new}"))
-    after = owners_of(config.parse(new.read_text(), "new"))
+    after = owners_of(reader.parse(new.read_text(), "new"))
     before = owners_of(lab.cluster)
     assert plan["moves"] == sum(a != b for a, b in zip(after, before, strict=True))
     assert plan["least"] == 64 <= plan["moves"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.conftest import LabUp
-from vipnft import config
+from vipnft.config import reader
 from vipnft.moving import owners_of
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ def test_every_key_of_the_file_is_in_the_tables() -> None:
         "store", "lease", "beat", "on_store_loss", "interfaces", "send_macs", "protocol", "ports",
         "affinity", "prefix4", "prefix6", "track", "quic",
     }  # fmt: skip
-    assert config.parse(FILE, "README").buckets == 256
+    assert reader.parse(FILE, "README").buckets == 256
 
 
 @pytest.mark.parametrize("name", re.findall(r"\]\(([^):]+)\)", README))

@@ -49,7 +49,7 @@ def seconds(text: str) -> int:
 
 def load(file: Path) -> Cluster:
     """Read a cluster file; ConfigError with every fault in it."""
-    from vipnft import config
+    from vipnft.config import reader
 
     try:
         if file.exists() and not file.is_file():
@@ -64,7 +64,7 @@ def load(file: Path) -> Cluster:
     except UnicodeDecodeError as error:
         found = f"is not UTF-8 text (byte {error.start})"
         raise ConfigError([Fault(str(file), "", found, "save it as UTF-8")]) from error
-    return config.parse(text, str(file))
+    return reader.parse(text, str(file))
 
 
 def pick_mode(hub: bool, switch: bool, multicast: bool = False, igmp: bool = False) -> Mode:

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from vipnft.config.writer import render
 from vipnft.lab import state
 from vipnft.lab.lab import Lab
-from vipnft.render import render
 
 
 def start(lab: Lab, url: str = "") -> Path:

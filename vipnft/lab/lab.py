@@ -21,14 +21,14 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Self
 
-from vipnft import config
+from vipnft.config import reader
+from vipnft.config.writer import render
 from vipnft.errors import UsageError, VipnftError
 from vipnft.lab import namespaces, plan, state, warm
 from vipnft.lab.plan import Plan
 from vipnft.lab.start import need_tools, start
 from vipnft.lab.state import State
 from vipnft.model import Cluster, Mode
-from vipnft.render import render
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _END = 20.0
@@ -145,7 +145,7 @@ class Lab:
     @property
     def cluster(self) -> Cluster:
         """The cluster that the hosts form, as the file has it now."""
-        return config.parse(self.config.read_text(), str(self.config))
+        return reader.parse(self.config.read_text(), str(self.config))
 
     @property
     def environment(self) -> dict[str, str]:

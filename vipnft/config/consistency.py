@@ -8,10 +8,10 @@ from ipaddress import ip_address
 from itertools import takewhile
 from typing import Any
 
-from vipnft import duration
+from vipnft.config import duration
+from vipnft.config.schema import DEFAULTS, KINDS, ONLY, CheckShape, checked_mac, port_range
+from vipnft.config.writer import quote
 from vipnft.model import MAX_BUCKETS, default_listen_mac
-from vipnft.render import quote
-from vipnft.shape import DEFAULTS, KINDS, ONLY, CheckShape, checked_mac, port_range
 
 Loc = tuple[int | str, ...]
 Problem = tuple[Loc, str, str]  # where, what was found, the fix

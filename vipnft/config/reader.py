@@ -14,8 +14,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vipnft import duration
-from vipnft.cross import Loc, Problem, cross, place, show
+from vipnft.config import duration
+from vipnft.config.consistency import Loc, Problem, cross, place, show
+from vipnft.config.schema import (
+    PORTS,
+    SHAPES,
+    CheckShape,
+    ClusterShape,
+    FileShape,
+    HostShape,
+    SegmentShape,
+    ServiceShape,
+    port_range,
+)
 from vipnft.errors import ConfigError, Fault
 from vipnft.model import (
     Affinity,
@@ -26,17 +37,6 @@ from vipnft.model import (
     Segment,
     Service,
     default_listen_mac,
-)
-from vipnft.shape import (
-    PORTS,
-    SHAPES,
-    CheckShape,
-    ClusterShape,
-    FileShape,
-    HostShape,
-    SegmentShape,
-    ServiceShape,
-    port_range,
 )
 
 _Table = Mapping[str, Any]

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
-from vipnft import duration
+from vipnft.config import duration
+from vipnft.config.schema import KINDS
 from vipnft.model import Agents, Check, Cluster, Host, Segment, Service
-from vipnft.shape import KINDS
 
 
 def render(cluster: Cluster) -> str:

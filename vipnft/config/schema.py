@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from vipnft import duration
+from vipnft.config import duration
 from vipnft.model import MAX_BUCKETS, Agents, Cluster, Host, Service, is_unicast_mac
 
 DEFAULTS: dict[str, Any] = {
