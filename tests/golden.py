@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vipnft import ruleset
+from vipnft.buckets.phases import owners_of, phases
 from vipnft.config import reader
 from vipnft.expr import render
 from vipnft.kernel import scratch
 from vipnft.model import Mode
-from vipnft.moving import owners_of, phases
 from vipnft.tables import TABLES
 
 ROOT = Path(__file__).parent.parent

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vipnft import split
-from vipnft.buckets import Move, assign, moves, parse_ranges, ranges
+from vipnft.buckets import rendezvous
+from vipnft.buckets.assign import Move, assign, moves, parse_ranges, ranges
 from vipnft.errors import UsageError
 
 Previous = Sequence[str | None]
@@ -192,9 +192,9 @@ def test_split_when_the_nearest_hosts_do_not_suffice(monkeypatch: pytest.MonkeyP
     """Each bucket then ranks all of them, and the quotas hold as ever."""
     names = {f"h{i}": i % 3 + 1 for i in range(40)}
     usual = assign(names, 300)
-    monkeypatch.setattr(split, "_NEAR", 0)
+    monkeypatch.setattr(rendezvous, "_NEAR", 0)
     assert quotas_hold(names, assign(names, 300))
-    monkeypatch.setattr(split, "_NEAR", 1000)
+    monkeypatch.setattr(rendezvous, "_NEAR", 1000)
     assert assign(names, 300) == usual, "near enough is what all would give"
 
 

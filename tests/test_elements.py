@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vipnft import elements
+from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
 from vipnft.elements import Cell, cell
 from vipnft.expr import Commands
-from vipnft.moving import FOREIGN, OWNED, Phase, State
 
 PHASES = st.one_of(
     st.sampled_from([OWNED, FOREIGN]),

@@ -25,9 +25,6 @@ LAYERS = (
 )
 # Where a file that stands at the top of the package still belongs.
 FLAT = {
-    "buckets": "buckets",
-    "moving": "buckets",
-    "split": "buckets",
     "affinity": "ruleset",
     "elements": "ruleset",
     "expr": "ruleset",
@@ -57,7 +54,7 @@ FLAT = {
     "signals": "agent",
 }
 # Packages and modules that hold no socket, clock, file, environment or log.
-PURE = {"errors", "model", "config.reader", "buckets", "ruleset", "agreement"}
+PURE = {"errors", "model", "config.reader", "buckets.assign", "ruleset", "agreement"}
 PURE_MODULES = {"announce", "drift", "hearing", "cli.show"}
 IMPURE_STDLIB = {
     "asyncio", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib",

@@ -5,9 +5,9 @@ import random
 import pytest
 
 from tests.samples import small
-from vipnft.buckets import assign
+from vipnft.buckets.assign import assign
+from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State, given, move, owners_of, phases
 from vipnft.model import Drains
-from vipnft.moving import FOREIGN, OWNED, Phase, State, given, move, owners_of, phases
 
 
 def states(owners: tuple[str, ...], drains: Drains, me: str, now: float) -> list[str]:

@@ -9,9 +9,9 @@ import pytest
 
 from tests.samples import LISTEN, OWN, small
 from vipnft import ruleset
+from vipnft.buckets.phases import phases
 from vipnft.expr import Command, Commands
 from vipnft.model import Affinity, Cluster, Mode, Segment, Service
-from vipnft.moving import phases
 
 CLUSTER = small(buckets=4, seed=0x6D2F1C3B)
 BOTH = small(vips=["192.0.2.100", "2001:db8::100"], buckets=4)

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from tests.samples import OWN, small
+from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
 from vipnft.cli import picture, show
 from vipnft.model import Applied, Mode, Worn
-from vipnft.moving import FOREIGN, OWNED, Phase, State
 
 CLUSTER = small(hosts=3, buckets=6)
 WORN = {"eth0": Worn(index=2, mac=OWN)}

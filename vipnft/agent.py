@@ -18,7 +18,7 @@ from typing import Any
 
 from vipnft import memory, notify
 from vipnft.agreement import Agent
-from vipnft.buckets import ranges
+from vipnft.buckets.assign import ranges
 from vipnft.checks import Checks
 from vipnft.errors import KernelError, UsageError, VipnftError
 from vipnft.hearing import Hearing

@@ -19,7 +19,7 @@
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from vipnft.buckets import assign
+from vipnft.buckets.assign import assign
 from vipnft.errors import UsageError
 from vipnft.others import Others
 from vipnft.pact import (

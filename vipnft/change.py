@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from vipnft import elements, memory, nd, ruleset
+from vipnft.buckets.phases import Phase, phases
 from vipnft.drift import Facts, link_drift, skeleton_drift, wanted_sysctls
 from vipnft.errors import KernelError, VipnftError
 from vipnft.expr import Commands
 from vipnft.kernel import clock, nft, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Mode, Worn
-from vipnft.moving import Phase, phases
 
 Undo = Callable[[], object]
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vipnft import memory, ruleset
+from vipnft.buckets.phases import owners_of, phases
 from vipnft.errors import VipnftError
 from vipnft.expr import Commands, Table
 from vipnft.kernel import libc, nft, scratch, sysctl
 from vipnft.kernel.links import ONE_MAC, Link, Links
 from vipnft.model import Cluster, Mode, Nic
-from vipnft.moving import owners_of, phases
 from vipnft.tables import INET, NETDEV, TABLES
 
 _EGRESS_SINCE = (5, 16)  # nftables wiki, "List of updates since Linux kernel 3.13"

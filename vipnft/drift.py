@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vipnft import nd
-from vipnft.buckets import ranges
+from vipnft.buckets.assign import ranges
+from vipnft.buckets.phases import Phase, State
 from vipnft.elements import CONTAINERS, Cell
 from vipnft.model import Applied, Mode, Nic
-from vipnft.moving import Phase, State
 
 _LINES = 6  # of one nft table's difference; enough to see what happened
 _WIDTH = 110

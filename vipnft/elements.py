@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
 from vipnft.expr import DROP, Commands, Expr, Stmt, expiring, jump
-from vipnft.moving import FOREIGN, OWNED, Phase, State
 from vipnft.tables import INET, NETDEV
 
 CONTAINERS = (

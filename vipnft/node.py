@@ -13,7 +13,8 @@ from functools import partial
 
 from vipnft import affinity, elements, memory, ruleset
 from vipnft.announce import announcements
-from vipnft.buckets import ranges
+from vipnft.buckets.assign import ranges
+from vipnft.buckets.phases import Phase, given, move, owners_of
 from vipnft.change import Change, Outcome, Undo, attempt, cells, current
 from vipnft.drift import Facts, LinkFacts, drift, wanted_sysctls
 from vipnft.errors import KernelError, UsageError
@@ -22,7 +23,6 @@ from vipnft.kernel import clock, flows, nft, scratch, sockets, sysctl
 from vipnft.kernel.frames import Port
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners, Worn
-from vipnft.moving import Phase, given, move, owners_of
 from vipnft.tables import NETDEV, TABLES
 
 ABSENT = {table.family: "" for table in TABLES}

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 
 from vipnft import elements, memory, node, ruleset
+from vipnft.buckets.phases import Phase
 from vipnft.change import Change, current
 from vipnft.drift import bucket_drift, link_drift, skeleton_drift
 from vipnft.errors import KernelError
@@ -19,7 +20,6 @@ from vipnft.kernel import nft
 from vipnft.kernel.lease import Lease
 from vipnft.kernel.links import Links, NetlinkError
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners
-from vipnft.moving import Phase
 from vipnft.tables import NETDEV, TABLES
 
 

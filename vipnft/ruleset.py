@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from vipnft import elements
 from vipnft.affinity import V4
+from vipnft.buckets.phases import Phase
 from vipnft.expr import DROP, Commands, assign, match, one_of, payload
 from vipnft.inet import inet
 from vipnft.ingress import ALWAYS, SLOTS, netdev, vips
 from vipnft.model import Cluster, Mode, Nic
-from vipnft.moving import Phase
 from vipnft.tables import ARP, INET, NETDEV, TABLES
 
 STAND_IN_MAC = "02:00:00:00:00:00"

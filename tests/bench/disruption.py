@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import plots
-from vipnft import buckets
+from vipnft.buckets import assign
 
 CLIENTS = 5000
 HOSTS = (2, 4, 8, 16, 32, 64)
@@ -73,7 +73,7 @@ def stateless(before: Names, after: Names) -> float:
 def sticky(before: Names, after: Names) -> float:
     """vipnft's agents, which know who has what."""
     owners = _assign(before)
-    return _changed(owners, buckets.assign(dict.fromkeys(after, 1), SLOTS, owners))
+    return _changed(owners, assign.assign(dict.fromkeys(after, 1), SLOTS, owners))
 
 
 def least(before: Names, after: Names) -> float:
@@ -85,7 +85,7 @@ def least(before: Names, after: Names) -> float:
 
 
 def _assign(names: Names) -> tuple[str, ...]:
-    return buckets.assign(dict.fromkeys(names, 1), SLOTS)
+    return assign.assign(dict.fromkeys(names, 1), SLOTS)
 
 
 def _changed(before: Sequence[str], after: Sequence[str]) -> float:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from tests.netns import scenarios
 from tests.netns.support import apply
-from vipnft import buckets
+from vipnft.buckets import assign
 from vipnft.kernel import nft
 from vipnft.lab.lab import Lab
 from vipnft.model import Mode
@@ -140,10 +140,10 @@ def ratios() -> str:
 
 def _ratio(hosts: int, size: int, seed: int) -> float:
     names = [f"host-{seed}-{n}" for n in range(hosts + 1)]
-    few = buckets.assign(dict.fromkeys(names[:-1], 1), size)
-    many = buckets.assign(dict.fromkeys(names, 1), size)
-    least = len(buckets.moves(few, buckets.assign(dict.fromkeys(names, 1), size, few)))
-    return len(buckets.moves(few, many)) / least
+    few = assign.assign(dict.fromkeys(names[:-1], 1), size)
+    many = assign.assign(dict.fromkeys(names, 1), size)
+    least = len(assign.moves(few, assign.assign(dict.fromkeys(names, 1), size, few)))
+    return len(assign.moves(few, many)) / least
 
 
 def main() -> None:

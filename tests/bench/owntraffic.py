@@ -23,10 +23,10 @@ from tests.bench.hotpath import NOTHING, OURS, Cost, Rig, Setup, costs, said, se
 from tests.netns.support import VIP, nginx, shell, until
 from vipnft import affinity
 from vipnft.affinity import CLIENT
+from vipnft.buckets.phases import owners_of
 from vipnft.config.writer import render
 from vipnft.lab import plan
 from vipnft.lab.lab import Lab
-from vipnft.moving import owners_of
 
 SECONDS, ROUNDS = 1, 14
 PACKET = "a packet received"

@@ -22,7 +22,7 @@ from tests.bench import failover, plots
 from tests.netns.cast import Agents, Heard, bucket_of, clients_of, pinging, serving
 from tests.netns.support import VIP, shell, until
 from tests.netns.test_failover import even, with_lease
-from vipnft import buckets
+from vipnft.buckets import assign
 from vipnft.lab.lab import Lab
 from vipnft.lab.plan import client_address
 
@@ -89,8 +89,8 @@ class Ours:
         """Return the buckets that the host will take when it returns."""
         owners = {b: host for host, one in self.cast.look().items() for b in one["owned"]}
         before = [owners[bucket] for bucket in range(len(owners))]
-        after = buckets.assign(dict.fromkeys(self.cast.lab.hosts, 1), len(before), before)
-        return [move.bucket for move in buckets.moves(before, after)]
+        after = assign.assign(dict.fromkeys(self.cast.lab.hosts, 1), len(before), before)
+        return [move.bucket for move in assign.moves(before, after)]
 
 
 _DEAF = """

@@ -12,10 +12,10 @@ import sys
 import time
 
 from vipnft import elements, memory
-from vipnft.buckets import parse_ranges
+from vipnft.buckets.assign import parse_ranges
+from vipnft.buckets.phases import Phase, State
 from vipnft.change import cells, current
 from vipnft.kernel import nft
-from vipnft.moving import Phase, State
 
 DRAINING, JOINING = Phase(State.DRAINING, 300), Phase(State.JOINING, 300)
 

@@ -21,10 +21,10 @@ from tests.netns.packets import IPV4, ROUTER, udp
 from tests.netns.support import HERE, LISTEN, VIP, apply, asked, nginx, on_hosts, shell, until
 from vipnft.affinity import CLIENT
 from vipnft.affinity import bucket as bucket_of
-from vipnft.buckets import ranges
+from vipnft.buckets.assign import ranges
+from vipnft.buckets.phases import owners_of
 from vipnft.lab.lab import Lab
 from vipnft.model import Cluster
-from vipnft.moving import owners_of
 from vipnft.nd import mac
 
 Figures = dict[str, Any]

@@ -13,11 +13,11 @@ import pytest
 from tests.netns import scenarios
 from tests.netns.conftest import LabUp
 from tests.netns.support import HUB_AND_SWITCH, VIP, apply_all, nginx, shell, until
+from vipnft.buckets.phases import owners_of
 from vipnft.config import reader
 from vipnft.lab.lab import Lab
 from vipnft.lab.wire import Wire
 from vipnft.model import Mode
-from vipnft.moving import owners_of
 
 
 def test_other_buckets_never_notice(lab_up: LabUp, tmp_path: Path) -> None:

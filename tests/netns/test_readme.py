@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.netns.conftest import LabUp
+from vipnft.buckets.phases import owners_of
 from vipnft.config import reader
-from vipnft.moving import owners_of
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

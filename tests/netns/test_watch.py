@@ -14,7 +14,7 @@ from tests.netns import scenarios
 from tests.netns.conftest import LabUp
 from tests.netns.support import apply_all, nginx, shell, until
 from tests.netns.test_moves import Talker
-from vipnft.moving import owners_of
+from vipnft.buckets.phases import owners_of
 
 
 def test_moving_buckets_their_time_and_their_connections(lab_up: LabUp, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def apply(
         _dry_run(cluster, name, mode, format)
         return
     from vipnft import node
-    from vipnft.moving import owners_of
+    from vipnft.buckets.phases import owners_of
 
     dead = tuple(takeover or ())
     outcome = node.apply(cluster, name, mode, drain=seconds(drain), dead=dead, reshuffle=reshuffle)
@@ -91,8 +91,8 @@ def _done(outcome: "Outcome", owned: int, buckets: int) -> str:
 
 def _dry_run(cluster: Cluster, name: str, mode: Mode, form: str) -> None:
     from vipnft import expr, ruleset
+    from vipnft.buckets.phases import owners_of, phases
     from vipnft.kernel import libc, scratch
-    from vipnft.moving import owners_of, phases
     from vipnft.tables import TABLES
 
     macs = {}

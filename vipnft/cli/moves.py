@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vipnft.buckets import parse_ranges, ranges
+from vipnft.buckets.assign import parse_ranges, ranges
 from vipnft.cli.options import DEFAULT_CONFIG, Config, Drain, load, seconds
 from vipnft.errors import UsageError
 from vipnft.model import Cluster, Owners
@@ -26,7 +26,7 @@ def plan(
     From what is applied on this host; where nothing is, from what the default file gives.
     """
     from vipnft import memory
-    from vipnft.moving import owners_of
+    from vipnft.buckets.phases import owners_of
 
     applied = memory.load()
     cluster = load(config)
@@ -36,8 +36,8 @@ def plan(
 
 
 def _report(cluster: Cluster, before: Owners, dead: tuple[str, ...]) -> dict[str, Any]:
-    from vipnft.buckets import assign, moves
-    from vipnft.moving import owners_of
+    from vipnft.buckets.assign import assign, moves
+    from vipnft.buckets.phases import owners_of
 
     if len(before) != cluster.buckets:
         raise UsageError(

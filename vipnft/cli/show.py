@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vipnft.buckets import ranges
+from vipnft.buckets.assign import ranges
+from vipnft.buckets.phases import Phase, State
 from vipnft.ingress import send_mac
 from vipnft.model import Applied
-from vipnft.moving import Phase, State
 
 _MANY = 2  # former owners of what is joined; more of them share a line
 _RANGES = 50  # characters of a list of buckets that a line has room for

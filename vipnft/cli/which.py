@@ -26,7 +26,7 @@ def which(
     198.51.100.7:4000, [2001:db8::7]:4000.
     """
     from vipnft import affinity
-    from vipnft.moving import owners_of
+    from vipnft.buckets.phases import owners_of
 
     cluster = load(config)
     owners = owners_of(cluster)

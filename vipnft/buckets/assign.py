@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import shake_128
 from typing import NamedTuple
 
+from vipnft.buckets.rendezvous import split
 from vipnft.errors import UsageError
 from vipnft.model import MAX_BUCKETS, Owners
-from vipnft.split import split
 
 MAX_WEIGHT = 1000
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from vipnft.buckets import assign
+from vipnft.buckets.assign import assign
 from vipnft.model import Cluster, Drains, Owners
 
 
