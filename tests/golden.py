@@ -6,13 +6,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from vipnft import ruleset
 from vipnft.buckets.phases import owners_of, phases
 from vipnft.config import reader
-from vipnft.expr import render
 from vipnft.kernel import scratch
 from vipnft.model import Mode
-from vipnft.tables import TABLES
+from vipnft.ruleset import transactions
+from vipnft.ruleset.nftjson import render
+from vipnft.ruleset.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
@@ -27,8 +27,8 @@ def golden(example: Path) -> Iterator[tuple[Path, str]]:
         share = phases(owners, {}, host.name, 0)
         for mode in Mode:
             interfaces = [nic.interface for nic in cluster.nics(host.name)]
-            macs = dict.fromkeys(interfaces, ruleset.STAND_IN_MAC)
-            commands = ruleset.whole(cluster, host.name, mode, macs, share, granted=True)
+            macs = dict.fromkeys(interfaces, transactions.STAND_IN_MAC)
+            commands = transactions.whole(cluster, host.name, mode, macs, share, granted=True)
             listing = scratch.listing(commands, TABLES, interfaces)
             stem = RULESETS / f"{example.stem}.{host.name}.{mode}"
             yield stem.with_name(stem.name + ".json"), render(commands)

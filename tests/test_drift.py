@@ -8,8 +8,8 @@ import pytest
 from tests.samples import LISTEN, OWN, small
 from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
 from vipnft.drift import Facts, LinkFacts, drift, skeleton_drift, wanted_sysctls
-from vipnft.elements import Cell, cell
 from vipnft.model import Applied, Mode, Worn
+from vipnft.ruleset.elements import Cell, cell
 
 CLUSTER = small(hosts=1)
 TEXT = "table netdev vipnft {\n\tchain rest4 {\n\t\tjhash seed 0x1\n\t\tdrop\n\t}\n}\n"

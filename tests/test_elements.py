@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vipnft import elements
 from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
-from vipnft.elements import Cell, cell
-from vipnft.expr import Commands
+from vipnft.ruleset import elements
+from vipnft.ruleset.elements import Cell, cell
+from vipnft.ruleset.nftjson import Commands
 
 PHASES = st.one_of(
     st.sampled_from([OWNED, FOREIGN]),

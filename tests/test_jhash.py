@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vipnft.affinity import CLIENT, Kind, bucket, key
-from vipnft.jhash import jhash
 from vipnft.model import Address
+from vipnft.ruleset.affinity import CLIENT, Kind, bucket, key
+from vipnft.ruleset.jhash import jhash
 
 
 # From a C transcript of include/linux/jhash.h.

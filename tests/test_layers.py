@@ -25,15 +25,6 @@ LAYERS = (
 )
 # Where a file that stands at the top of the package still belongs.
 FLAT = {
-    "affinity": "ruleset",
-    "elements": "ruleset",
-    "expr": "ruleset",
-    "inet": "ruleset",
-    "ingress": "ruleset",
-    "jhash": "ruleset",
-    "nd": "ruleset",
-    "ruleset": "ruleset",
-    "tables": "ruleset",
     "agreement": "agreement",
     "others": "agreement",
     "pact": "agreement",
@@ -54,7 +45,7 @@ FLAT = {
     "signals": "agent",
 }
 # Packages and modules that hold no socket, clock, file, environment or log.
-PURE = {"errors", "model", "config.reader", "buckets.assign", "ruleset", "agreement"}
+PURE = {"errors", "model", "config.reader", "buckets.assign", "ruleset.transactions", "agreement"}
 PURE_MODULES = {"announce", "drift", "hearing", "cli.show"}
 IMPURE_STDLIB = {
     "asyncio", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib",

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.samples import LISTEN, OWN, small
-from vipnft import ruleset
 from vipnft.buckets.phases import phases
-from vipnft.expr import Command, Commands
 from vipnft.model import Affinity, Cluster, Mode, Segment, Service
+from vipnft.ruleset import transactions
+from vipnft.ruleset.nftjson import Command, Commands
 
 CLUSTER = small(buckets=4, seed=0x6D2F1C3B)
 BOTH = small(vips=["192.0.2.100", "2001:db8::100"], buckets=4)
@@ -22,7 +22,7 @@ OWNERS = ("web1", "web2", "web2", "web1")
 def whole(mode: Mode, *, granted: bool = True, cluster: Cluster = CLUSTER) -> Commands:
     share = phases(OWNERS, {}, "web1", 0)
     macs = {"eth0": OWN, "eth1": OTHER}
-    return ruleset.whole(cluster, "web1", mode, macs, share, granted=granted)
+    return transactions.whole(cluster, "web1", mode, macs, share, granted=granted)
 
 
 def rules(commands: Commands, chain: str) -> list[list[dict[str, Any]]]:
@@ -48,14 +48,14 @@ def test_every_table_is_made_anew_in_the_same_transaction(mode: Mode) -> None:
 
 def test_only_our_tables_are_named() -> None:
     for mode in Mode:
-        for command in [*whole(mode), *ruleset.nothing()]:
+        for command in [*whole(mode), *transactions.nothing()]:
             ((what, body),) = next(iter(command.values())).items()
             assert body["name" if what == "table" else "table"] == "vipnft"
 
 
 def test_nothing_is_taken_until_it_is_granted() -> None:
-    assert ruleset.grant()[0] in whole(Mode.SWITCH)
-    assert ruleset.grant()[0] not in whole(Mode.SWITCH, granted=False)
+    assert transactions.grant()[0] in whole(Mode.SWITCH)
+    assert transactions.grant()[0] not in whole(Mode.SWITCH, granted=False)
 
 
 def test_the_map_is_complete() -> None:

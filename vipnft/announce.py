@@ -8,10 +8,10 @@ import struct
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 
-from vipnft import nd
-from vipnft.ingress import BROADCAST, send_mac
 from vipnft.model import Mode, Nic
-from vipnft.nd import mac
+from vipnft.ruleset import ndp
+from vipnft.ruleset.ndp import mac
+from vipnft.ruleset.netdev import BROADCAST, send_mac
 
 _ARP, _IPV6 = 0x0806, 0x86DD
 _REQUEST, _REPLY = 1, 2
@@ -38,6 +38,6 @@ def _arp(vip: IPv4Address, listen: str, send: str, operation: int) -> bytes:
 
 
 def _advert(vip: IPv6Address, listen: str, send: str) -> bytes:
-    body = nd.advertisement(vip, _ALL_NODES, listen)
+    body = ndp.advertisement(vip, _ALL_NODES, listen)
     head = struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + vip.packed + _ALL_NODES.packed
-    return ethernet(nd.group_mac(_ALL_NODES), send, _IPV6, head + body)
+    return ethernet(ndp.group_mac(_ALL_NODES), send, _IPV6, head + body)

@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from vipnft import elements, memory, nd, ruleset
+from vipnft import memory
 from vipnft.buckets.phases import Phase, phases
 from vipnft.drift import Facts, link_drift, skeleton_drift, wanted_sysctls
 from vipnft.errors import KernelError, VipnftError
-from vipnft.expr import Commands
 from vipnft.kernel import clock, nft, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Mode, Worn
+from vipnft.ruleset import elements, ndp, transactions
+from vipnft.ruleset.nftjson import Commands
 
 Undo = Callable[[], object]
 
@@ -38,7 +39,9 @@ def whole(applied: Applied, macs: Mapping[str, str], *, granted: bool) -> Comman
     interfaces' own."""
     a = applied
     now = current(applied)
-    return ruleset.whole(a.cluster, a.host, a.mode, macs, now, granted=granted, leased=a.leased)
+    return transactions.whole(
+        a.cluster, a.host, a.mode, macs, now, granted=granted, leased=a.leased
+    )
 
 
 def current(applied: Applied) -> tuple[Phase, ...]:
@@ -80,7 +83,7 @@ class Change:
                 self._listen(interface, found)
             self._come(found)
             if not self._now.leased:
-                nft.apply(ruleset.grant())
+                nft.apply(transactions.grant())
             if self._remembered != self._now:
                 memory.save(self._now)
         except BaseException as error:
@@ -130,7 +133,7 @@ class Change:
     def _rules(self, *, granted: bool) -> None:
         macs = {interface: link.mac for interface, link in self._found.items()}
         self._swapped = self._before is not None
-        old = whole(self._before, macs, granted=True) if self._before else ruleset.nothing()
+        old = whole(self._before, macs, granted=True) if self._before else transactions.nothing()
         self._do(
             partial(nft.apply, whole(self._now, macs, granted=granted)), partial(nft.apply, old)
         )
@@ -151,7 +154,7 @@ class Change:
         now = found.links[interface]
         before = self._before.worn.get(interface) if self._before else None
         nic = next(nic for nic in self._now.nics if nic.interface == interface)
-        listen, groups = nic.listen_mac(self._now.mode), nd.groups(nic, self._now.mode)
+        listen, groups = nic.listen_mac(self._now.mode), ndp.groups(nic, self._now.mode)
         if self._now.mode is Mode.HUB:
             if now.mac != listen:
                 self._do(

@@ -10,14 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vipnft import memory, ruleset
+from vipnft import memory
 from vipnft.buckets.phases import owners_of, phases
 from vipnft.errors import VipnftError
-from vipnft.expr import Commands, Table
 from vipnft.kernel import libc, nft, scratch, sysctl
 from vipnft.kernel.links import ONE_MAC, Link, Links
 from vipnft.model import Cluster, Mode, Nic
-from vipnft.tables import INET, NETDEV, TABLES
+from vipnft.ruleset import transactions
+from vipnft.ruleset.nftjson import Commands, Table
+from vipnft.ruleset.tables import INET, NETDEV, TABLES
 
 _EGRESS_SINCE = (5, 16)  # nftables wiki, "List of updates since Linux kernel 3.13"
 _EGRESS_NFT = (1, 0, 1)
@@ -78,9 +79,9 @@ def _ruleset(cluster: Cluster, name: str, nics: Sequence[Nic]) -> Iterator[Findi
         except VipnftError as error:
             yield Finding("FAIL", f"{what}: {error}", error.fix or "load the kernel's nft modules")
     share = phases(owners_of(cluster), {}, name, 0)
-    macs = {one: libc.mac_of(one) or ruleset.STAND_IN_MAC for one in interfaces}
+    macs = {one: libc.mac_of(one) or transactions.STAND_IN_MAC for one in interfaces}
     for mode in Mode:
-        commands = ruleset.whole(cluster, name, mode, macs, share, granted=True)
+        commands = transactions.whole(cluster, name, mode, macs, share, granted=True)
         try:
             scratch.listing(commands, TABLES, interfaces)
             yield Finding("ok", f"the kernel takes the ruleset for --{mode}")

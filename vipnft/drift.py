@@ -9,11 +9,11 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vipnft import nd
 from vipnft.buckets.assign import ranges
 from vipnft.buckets.phases import Phase, State
-from vipnft.elements import CONTAINERS, Cell
 from vipnft.model import Applied, Mode, Nic
+from vipnft.ruleset import ndp
+from vipnft.ruleset.elements import CONTAINERS, Cell
 
 _LINES = 6  # of one nft table's difference; enough to see what happened
 _WIDTH = 110
@@ -176,7 +176,7 @@ def _link(applied: Applied, nic: Nic, link: LinkFacts) -> Iterator[str]:
         yield f"interface {interface} is down or has no carrier"
     if link.enslaved:
         yield f"interface {interface} is a port of a bridge or bond, which takes its frames"
-    for group in nd.groups(nic, applied.mode):
+    for group in ndp.groups(nic, applied.mode):
         if group not in link.groups:
             yield f"{interface} has left the group {group}"
     match applied.mode:

@@ -5,12 +5,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from vipnft import nd
 from vipnft.drift import wanted_sysctls
 from vipnft.errors import UsageError
 from vipnft.kernel import libc, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Cluster, Mode, Nic, Worn
+from vipnft.ruleset import ndp
 
 
 def privileged() -> None:
@@ -142,5 +142,5 @@ def _worn(links: Links, link: Link, nic: Nic, mode: Mode, before: Worn | None) -
     if mode in {Mode.SWITCH, Mode.MULTICAST}:
         ours = listen in old.filters or listen not in links.filters(link)
         filters = (listen,) if ours else ()
-    groups = tuple(g for g in nd.groups(nic, mode) if g in old.groups or g not in there)
+    groups = tuple(g for g in ndp.groups(nic, mode) if g in old.groups or g not in there)
     return replace(old, filters=filters, groups=groups)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
-from vipnft import affinity, elements, memory, ruleset
+from vipnft import memory
 from vipnft.announce import announcements
 from vipnft.buckets.assign import ranges
 from vipnft.buckets.phases import Phase, given, move, owners_of
@@ -23,7 +23,8 @@ from vipnft.kernel import clock, flows, nft, scratch, sockets, sysctl
 from vipnft.kernel.frames import Port
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners, Worn
-from vipnft.tables import NETDEV, TABLES
+from vipnft.ruleset import affinity, elements, transactions
+from vipnft.ruleset.tables import NETDEV, TABLES
 
 ABSENT = {table.family: "" for table in TABLES}
 """An expectation that nothing in the kernel meets: all rules are to be loaded."""
@@ -213,7 +214,9 @@ def macs(applied: Applied, found: Mapping[str, Link | LinkFacts]) -> dict[str, s
 def expectation(applied: Applied, macs: Mapping[str, str]) -> dict[str, str]:
     """Return the nft tables' text, without buckets, as this kernel lists them if all is well."""
     a = applied
-    commands = ruleset.whole(a.cluster, a.host, a.mode, macs, (), granted=True, leased=a.leased)
+    commands = transactions.whole(
+        a.cluster, a.host, a.mode, macs, (), granted=True, leased=a.leased
+    )
     return scratch.listing(commands, TABLES, [nic.interface for nic in a.nics])
 
 
@@ -303,7 +306,7 @@ def _steps_down(links: Links, applied: Applied, notes: list[str]) -> Iterator[Un
         yield partial(links.remove_address, vip)
     for name, link in known.items():
         yield from _unlisten(links, link, applied.worn[name], applied.mode, notes)
-    yield partial(nft.apply, ruleset.nothing())
+    yield partial(nft.apply, transactions.nothing())
     for key, value in applied.sysctls.items():
         name = next((one for one in applied.worn if f"/conf/{one}/" in key), "")
         if name in known:
@@ -324,14 +327,14 @@ def _unlisten(links: Links, link: Link, worn: Worn, mode: Mode, notes: list[str]
 def _revoke() -> None:
     """Fall silent at once; a ruleset that somebody broke may lack the set for it."""
     with suppress(KernelError):
-        nft.apply([*ruleset.grant(), *ruleset.revoke()])
+        nft.apply([*transactions.grant(), *transactions.revoke()])
 
 
 def _sweep() -> Outcome:
     """Without a record: remove nft tables of ours that somehow stayed, and say what may be left."""
     if not nft.listing(TABLES):
         return Outcome(changed=False)
-    nft.apply(ruleset.nothing())
+    nft.apply(transactions.nothing())
     raise KernelError(
         "nft tables named vipnft stood here without a record of what was before; they are removed",
         fix="look for the rest: VIPs on lo, the listen MAC on or in the filter of the interface,"

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 
-from vipnft import elements, memory, node, ruleset
+from vipnft import memory, node
 from vipnft.buckets.phases import Phase
 from vipnft.change import Change, current
 from vipnft.drift import bucket_drift, link_drift, skeleton_drift
@@ -20,7 +20,8 @@ from vipnft.kernel import nft
 from vipnft.kernel.lease import Lease
 from vipnft.kernel.links import Links, NetlinkError
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners
-from vipnft.tables import NETDEV, TABLES
+from vipnft.ruleset import elements, transactions
+from vipnft.ruleset.tables import NETDEV, TABLES
 
 
 class Plane:
@@ -52,7 +53,7 @@ class Plane:
         try:
             self._lease.flush()
         except KernelError:  # rules of ours without the lease's sets: somebody broke them
-            nft.apply(ruleset.nothing())
+            nft.apply(transactions.nothing())
 
     def arm(self, slot: int, seconds: float) -> None:
         """Let a lease's slot begin, not granted yet; see Lease.arm."""

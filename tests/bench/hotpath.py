@@ -20,15 +20,15 @@ from tests.bench import plots
 from tests.netns.packets import IPV4, ROUTER, tcp, udp
 from tests.netns.scenarios import backlog_drops, trafgen_file
 from tests.netns.support import LISTEN, VIP, shell
-from vipnft import affinity
-from vipnft.affinity import CLIENT
 from vipnft.buckets.phases import owners_of
 from vipnft.config.writer import render
 from vipnft.lab import plan
 from vipnft.lab.frames import ACK, SYN
 from vipnft.lab.lab import Lab
 from vipnft.model import Host
-from vipnft.nd import mac
+from vipnft.ruleset import affinity
+from vipnft.ruleset.affinity import CLIENT
+from vipnft.ruleset.ndp import mac
 
 HOSTS = 7  # one for each setup; one fewer for own packets
 COPIES = 32

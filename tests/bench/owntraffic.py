@@ -21,12 +21,12 @@ from typing import Any
 
 from tests.bench.hotpath import NOTHING, OURS, Cost, Rig, Setup, costs, said, setups, spread
 from tests.netns.support import VIP, nginx, shell, until
-from vipnft import affinity
-from vipnft.affinity import CLIENT
 from vipnft.buckets.phases import owners_of
 from vipnft.config.writer import render
 from vipnft.lab import plan
 from vipnft.lab.lab import Lab
+from vipnft.ruleset import affinity
+from vipnft.ruleset.affinity import CLIENT
 
 SECONDS, ROUNDS = 1, 14
 PACKET = "a packet received"

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.netns.support import VIP, configure, nginx, on_hosts, until
-from vipnft import affinity
 from vipnft.lab.lab import Lab
 from vipnft.model import Check
+from vipnft.ruleset import affinity
 
 _AGAIN = 10  # answers that every client gets before it stops
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from tests.netns.support import LISTEN, VIP, VIP6
 from vipnft.lab.lab import Lab
-from vipnft.nd import group_mac, mac, solicited_node
+from vipnft.ruleset.ndp import group_mac, mac, solicited_node
 
 ROUTER = "02:00:00:01:00:00"
 BROADCAST = "ff:ff:ff:ff:ff:ff"

@@ -11,11 +11,12 @@ import resource
 import sys
 import time
 
-from vipnft import elements, memory
+from vipnft import memory
 from vipnft.buckets.assign import parse_ranges
 from vipnft.buckets.phases import Phase, State
 from vipnft.change import cells, current
 from vipnft.kernel import nft
+from vipnft.ruleset import elements
 
 DRAINING, JOINING = Phase(State.DRAINING, 300), Phase(State.JOINING, 300)
 

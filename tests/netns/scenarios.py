@@ -19,13 +19,13 @@ from typing import Any
 
 from tests.netns.packets import IPV4, ROUTER, udp
 from tests.netns.support import HERE, LISTEN, VIP, apply, asked, nginx, on_hosts, shell, until
-from vipnft.affinity import CLIENT
-from vipnft.affinity import bucket as bucket_of
 from vipnft.buckets.assign import ranges
 from vipnft.buckets.phases import owners_of
 from vipnft.lab.lab import Lab
 from vipnft.model import Cluster
-from vipnft.nd import mac
+from vipnft.ruleset.affinity import CLIENT
+from vipnft.ruleset.affinity import bucket as bucket_of
+from vipnft.ruleset.ndp import mac
 
 Figures = dict[str, Any]
 _PROBE = """

@@ -30,7 +30,7 @@ from vipnft.lab.lab import Lab
 from vipnft.lab.plan import ROUTER6, host_mac
 from vipnft.lab.wire import Wire
 from vipnft.model import Affinity, Service
-from vipnft.nd import mac
+from vipnft.ruleset.ndp import mac
 
 FLOW = Service(protocol="udp", ports=((53, 53),), affinity=Affinity.FLOW)
 QUIC = Service(protocol="udp", ports=((443, 443),), quic=True)

@@ -20,7 +20,7 @@ from vipnft.lab.lab import Lab
 from vipnft.lab.plan import ROUTER6, host_mac
 from vipnft.lab.wire import Wire
 from vipnft.model import Mode
-from vipnft.nd import mac
+from vipnft.ruleset.ndp import mac
 
 FIELDS = (
     "icmpv6.type", "icmpv6.checksum.status", "icmpv6.nd.ns.target_address",

@@ -24,7 +24,7 @@ from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.frames import ARP_REPLY, ARP_REQUEST
 from vipnft.lab.plan import client_address, client_address6, host_mac
 from vipnft.lab.wire import Wire
-from vipnft.nd import mac
+from vipnft.ruleset.ndp import mac
 
 FROM_VIP = f"curl -sS -m 20 --interface {VIP} -o /dev/null http://10.64.0.9/"
 

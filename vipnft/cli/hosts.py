@@ -90,25 +90,25 @@ def _done(outcome: "Outcome", owned: int, buckets: int) -> str:
 
 
 def _dry_run(cluster: Cluster, name: str, mode: Mode, form: str) -> None:
-    from vipnft import expr, ruleset
     from vipnft.buckets.phases import owners_of, phases
     from vipnft.kernel import libc, scratch
-    from vipnft.tables import TABLES
+    from vipnft.ruleset import nftjson, transactions
+    from vipnft.ruleset.tables import TABLES
 
     macs = {}
     for nic in cluster.nics(name):
-        macs[nic.interface] = libc.mac_of(nic.interface) or ruleset.STAND_IN_MAC
-        if macs[nic.interface] == ruleset.STAND_IN_MAC:
+        macs[nic.interface] = libc.mac_of(nic.interface) or transactions.STAND_IN_MAC
+        if macs[nic.interface] == transactions.STAND_IN_MAC:
             print(
                 f"vipnft: {nic.interface} is not on this machine; its MAC is shown as"
-                f" {ruleset.STAND_IN_MAC}",
+                f" {transactions.STAND_IN_MAC}",
                 file=sys.stderr,
             )
     share = phases(owners_of(cluster), {}, name, 0)
-    commands = ruleset.whole(cluster, name, mode, macs, share, granted=True)
+    commands = transactions.whole(cluster, name, mode, macs, share, granted=True)
     listing = scratch.listing(commands, TABLES, list(macs))
     if form == "json":
-        print(expr.render(commands), end="")
+        print(nftjson.render(commands), end="")
     else:
         print("".join(listing.values()), end="")
 

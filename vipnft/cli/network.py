@@ -124,10 +124,10 @@ def _listen(cluster: "Cluster", name: str, mode: "Mode", until: float) -> None:
 
 def _probe(cluster: "Cluster", name: str, nic: "Nic", mode: "Mode", count: int) -> bool:
     from vipnft.announce import ethernet
-    from vipnft.ingress import BROADCAST
     from vipnft.kernel import libc
     from vipnft.kernel.frames import Port
     from vipnft.probing import ETHERTYPE, Message, control_mac, verdict
+    from vipnft.ruleset.netdev import BROADCAST
 
     run, listen_mac = secrets.token_hex(8), nic.listen_mac(mode)
     own = libc.mac_of(nic.interface) or ""

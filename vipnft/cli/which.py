@@ -25,8 +25,8 @@ def which(
     Services that are dealt by network or by flow have lines of their own; the latter need a port:
     198.51.100.7:4000, [2001:db8::7]:4000.
     """
-    from vipnft import affinity
     from vipnft.buckets.phases import owners_of
+    from vipnft.ruleset import affinity
 
     cluster = load(config)
     owners = owners_of(cluster)

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 
 from vipnft.errors import KernelError
-from vipnft.tables import NETDEV
+from vipnft.ruleset.tables import NETDEV
 
 _NETLINK_NETFILTER = 12  # linux/netlink.h
 _F_REQUEST, _F_ACK, _F_CREATE = 0x001, 0x004, 0x400

@@ -11,7 +11,7 @@ from typing import Any
 import nftables
 
 from vipnft.errors import KernelError
-from vipnft.expr import Commands, Table, render
+from vipnft.ruleset.nftjson import Commands, Table, render
 
 
 @functools.cache

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vipnft.errors import KernelError, UsageError, VipnftError
-from vipnft.expr import Commands, Table
 from vipnft.kernel import libc, nft
 from vipnft.kernel.links import stand_in
+from vipnft.ruleset.nftjson import Commands, Table
 
 
 def listing(

@@ -1,6 +1,6 @@
 """The project's nft tables; no other program's is ever named."""
 
-from vipnft.expr import Table
+from vipnft.ruleset.nftjson import Table
 
 NETDEV = Table("netdev", "vipnft")
 ARP = Table("arp", "vipnft")

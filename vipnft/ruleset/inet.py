@@ -7,8 +7,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from vipnft import affinity
-from vipnft.expr import (
+from vipnft.model import MAX_BUCKETS, Cluster, Mode, Nic, Service
+from vipnft.ruleset import affinity
+from vipnft.ruleset.netdev import FRAGMENT, MOVING, ports, to_vip, versions, vips
+from vipnft.ruleset.nftjson import (
     ACCEPT,
     CT_STATE,
     DROP,
@@ -34,9 +36,7 @@ from vipnft.expr import (
     reject,
     vmap,
 )
-from vipnft.ingress import FRAGMENT, MOVING, ports, to_vip, versions, vips
-from vipnft.model import MAX_BUCKETS, Cluster, Mode, Nic, Service
-from vipnft.tables import INET
+from vipnft.ruleset.tables import INET
 
 _RAW, _MANGLE, _FILTER = -300, -150, 0
 _CLEAR = assign(MARK, 0)

@@ -12,8 +12,8 @@ import struct
 from collections.abc import Iterator
 from ipaddress import IPv6Address
 
-from vipnft.expr import IIF, Stmt, assign, fwd, match, payload, raw
 from vipnft.model import Mode, Nic
+from vipnft.ruleset.nftjson import IIF, Stmt, assign, fwd, match, payload, raw
 
 SOLICIT, ADVERTISE = 135, 136  # RFC 4861, 4.3 and 4.4
 _SOLICITED, _OVERRIDE = 0x40000000, 0x20000000

@@ -13,9 +13,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from vipnft import affinity, nd
-from vipnft.affinity import CLIENT, V4, V6, Kind, Version
-from vipnft.expr import (
+from vipnft.model import Cluster, Mode, Nic, Service
+from vipnft.ruleset import affinity, ndp
+from vipnft.ruleset.affinity import CLIENT, V4, V6, Kind, Version
+from vipnft.ruleset.nftjson import (
     ACCEPT,
     DROP,
     IIF,
@@ -42,8 +43,7 @@ from vipnft.expr import (
     span,
     vmap,
 )
-from vipnft.model import Cluster, Mode, Nic, Service
-from vipnft.tables import NETDEV
+from vipnft.ruleset.tables import NETDEV
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 FRAGMENT = 0x10000
@@ -141,7 +141,7 @@ def _answers(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Comman
         listen, send = nic.listen_mac(mode), send_mac(nic, mode, macs)
         arp += [_arp_answer(vip, listen, send) for vip in vips(nic, V4)]
         for vip in nic.v6:
-            neighbour += list(nd.advertisements(vip, listen, send))
+            neighbour += list(ndp.advertisements(vip, listen, send))
     return [
         *(NETDEV.chain("answer", *arp, [DROP]) if arp else []),
         *(NETDEV.chain("advertise", *neighbour, [DROP]) if neighbour else []),
@@ -206,7 +206,7 @@ def _fragments(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Comm
 def _to_us(nic: Nic, mode: Mode, macs: Mapping[str, str], *, alone: bool) -> list[Stmt]:
     here = [] if alone else [match(IIFNAME, nic.interface)]
     worn = [] if mode is Mode.HUB else [macs[nic.interface]]
-    groups = [nd.group_mac(nd.solicited_node(vip)) for vip in nic.v6]
+    groups = [ndp.group_mac(ndp.solicited_node(vip)) for vip in nic.v6]
     known = dict.fromkeys([nic.listen_mac(mode), *worn, BROADCAST, *groups])
     return [*here, match(payload("ether", "daddr"), one_of(known), "!="), DROP]
 
@@ -303,8 +303,8 @@ def _ingress(deal: _Deal, nic: Nic, number: int) -> Commands:
     if V6 in served:
         rules.append([to_vip(nic, V6), goto("rest6")])
         for vip in nic.v6:
-            group = match(payload("ip6", "daddr"), str(nd.solicited_node(vip)))
-            rules.append([group, *nd.about(vip), goto("solicit")])
+            group = match(payload("ip6", "daddr"), str(ndp.solicited_node(vip)))
+            rules.append([group, *ndp.about(vip), goto("solicit")])
     return NETDEV.chain(
         _name("ingress", number), *rules, hook="ingress", dev=nic.interface, prio=_RAW
     )
@@ -340,7 +340,7 @@ def _egress(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Command
         out = assign(payload("ether", "saddr"), send_mac(nic, mode, macs))
         rules: list[list[Stmt]] = []
         if nic.v6:
-            rules += nd.own(one_of(vips(nic, V6)), mac, listen)
+            rules += ndp.own(one_of(vips(nic, V6)), mac, listen)
         rules.append([match(payload("ether", "saddr"), listen), out])
         if nic.send_mac:
             rules += [[to_vip(nic, version, "saddr"), out] for version in versions([nic])]

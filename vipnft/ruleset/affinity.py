@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_network
 
-from vipnft.expr import Expr, Stmt, both, concat, match, payload, raw
-from vipnft.jhash import scaled
 from vipnft.model import Address, Affinity, Service
+from vipnft.ruleset.jhash import scaled
+from vipnft.ruleset.nftjson import Expr, Stmt, both, concat, match, payload, raw
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
-from vipnft.expr import DROP, Commands, Expr, Stmt, expiring, jump
-from vipnft.tables import INET, NETDEV
+from vipnft.ruleset.nftjson import DROP, Commands, Expr, Stmt, expiring, jump
+from vipnft.ruleset.tables import INET, NETDEV
 
 CONTAINERS = (
     (NETDEV, "buckets"),

@@ -3,14 +3,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from vipnft import elements
-from vipnft.affinity import V4
 from vipnft.buckets.phases import Phase
-from vipnft.expr import DROP, Commands, assign, match, one_of, payload
-from vipnft.inet import inet
-from vipnft.ingress import ALWAYS, SLOTS, netdev, vips
 from vipnft.model import Cluster, Mode, Nic
-from vipnft.tables import ARP, INET, NETDEV, TABLES
+from vipnft.ruleset import elements
+from vipnft.ruleset.affinity import V4
+from vipnft.ruleset.inet import inet
+from vipnft.ruleset.netdev import ALWAYS, SLOTS, netdev, vips
+from vipnft.ruleset.nftjson import DROP, Commands, assign, match, one_of, payload
+from vipnft.ruleset.tables import ARP, INET, NETDEV, TABLES
 
 STAND_IN_MAC = "02:00:00:00:00:00"
 """Shown where a ruleset is printed for an interface that is not on this machine."""
