@@ -25,10 +25,6 @@ LAYERS = (
 )
 # Where a file that stands at the top of the package still belongs.
 FLAT = {
-    "agreement": "agreement",
-    "others": "agreement",
-    "pact": "agreement",
-    "steps": "agreement",
     "announce": "host",
     "change": "host",
     "checkup": "host",
@@ -45,7 +41,14 @@ FLAT = {
     "signals": "agent",
 }
 # Packages and modules that hold no socket, clock, file, environment or log.
-PURE = {"errors", "model", "config.reader", "buckets.assign", "ruleset.transactions", "agreement"}
+PURE = {
+    "errors",
+    "model",
+    "config.reader",
+    "buckets.assign",
+    "ruleset.transactions",
+    "agreement.protocol",
+}
 PURE_MODULES = {"announce", "drift", "hearing", "cli.show"}
 IMPURE_STDLIB = {
     "asyncio", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib",

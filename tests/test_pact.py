@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from vipnft import agreement, others, pact
-from vipnft.agreement import Agent
-from vipnft.errors import UsageError
-from vipnft.pact import (
+from vipnft.agreement import peers, protocol, records
+from vipnft.agreement.protocol import Agent
+from vipnft.agreement.records import (
     Arm,
     Flush,
     Grant,
@@ -31,6 +30,7 @@ from vipnft.pact import (
     Wish,
     key_of,
 )
+from vipnft.errors import UsageError
 
 BUCKETS = 4
 LEASE = 1.0
@@ -178,9 +178,9 @@ class World:
     def _ask(self, host: Host, request: Transact) -> Said | None:
         versions = dict(request.versions)
         if self.broken == "beat condition" and key_of(host.name) in request.puts:
-            versions.pop(pact.TABLE, None)
-        if self.broken == "second condition" and pact.TABLE in request.puts:
-            versions = {pact.TABLE: versions[pact.TABLE]}
+            versions.pop(records.TABLE, None)
+        if self.broken == "second condition" and records.TABLE in request.puts:
+            versions = {records.TABLE: versions[records.TABLE]}
         request = Transact(versions, request.puts)
         fate = self.draw.random()
         if fate < 0.02:  # the request is lost
@@ -241,7 +241,7 @@ def test_no_overlap_where_hosts_carry_on_without_the_store() -> None:
 
 
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (agreement, others):
+    for module in (protocol, peers):
         monkeypatch.setattr(module, "patience", lambda lease: lease * 0.5)
 
 
@@ -273,16 +273,16 @@ def _no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _absent_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = others.Others.lost
+    lost = peers.Others.lost
 
-    def hasty(self: others.Others, said: Said) -> set[str]:
+    def hasty(self: peers.Others, said: Said) -> set[str]:
         return lost(self, said) | {h for h in self._seen if key_of(h) not in said.snapshot}
 
-    monkeypatch.setattr(others.Others, "lost", hasty)
+    monkeypatch.setattr(peers.Others, "lost", hasty)
 
 
 def _no_wait_to_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(others.Others, "longest", lambda _: 0.0)
+    monkeypatch.setattr(peers.Others, "longest", lambda _: 0.0)
 
 
 # The seed with which each was found, of 0 and on. (Without the flush at start nothing is found:

@@ -17,14 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vipnft import memory, notify
-from vipnft.agreement import Agent
-from vipnft.buckets.assign import ranges
-from vipnft.checks import Checks
-from vipnft.errors import KernelError, UsageError, VipnftError
-from vipnft.hearing import Hearing
-from vipnft.kernel.watch import Watch
-from vipnft.model import Cluster, Mode
-from vipnft.pact import (
+from vipnft.agreement.protocol import Agent
+from vipnft.agreement.records import (
     TABLE,
     Arm,
     Effect,
@@ -40,6 +34,12 @@ from vipnft.pact import (
     Wish,
     members,
 )
+from vipnft.buckets.assign import ranges
+from vipnft.checks import Checks
+from vipnft.errors import KernelError, UsageError, VipnftError
+from vipnft.hearing import Hearing
+from vipnft.kernel.watch import Watch
+from vipnft.model import Cluster, Mode
 from vipnft.plane import Plane, endless
 from vipnft.signals import Signals
 from vipnft.store.contract import Store, StoreError, StoreUnknown, StoreUnreachable

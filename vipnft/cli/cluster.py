@@ -13,7 +13,7 @@ from vipnft.cli.options import DEFAULT_CONFIG, Config, load
 from vipnft.errors import UsageError
 
 if TYPE_CHECKING:
-    from vipnft.pact import Order
+    from vipnft.agreement.records import Order
     from vipnft.store.contract import Snapshot, Store
 
 _PATIENCE = 5.0  # seconds in which a store must answer a person
@@ -64,7 +64,7 @@ def _order(
     config: Path, url: str, host: str, change: "Callable[[Order], Order]", *, serve: bool
 ) -> None:
     """Change what is ordered for a host; UsageError where nobody else would be left to serve."""
-    from vipnft.pact import members, order, order_of
+    from vipnft.agreement.records import members, order, order_of
 
     load(config).host(host)
     store = _open(config, url)
@@ -113,14 +113,14 @@ def _open(config: Path, url: str) -> "Store":
 
 
 def _longest(snapshot: "Snapshot") -> float:
-    from vipnft.pact import members, patience
+    from vipnft.agreement.records import members, patience
 
     return max((patience(m.lease) for m in members(snapshot).values()), default=0.0)
 
 
 def _silent(first: "Snapshot", last: "Snapshot") -> set[str]:
     """Return whose key did not move between two looks."""
-    from vipnft.pact import key_of, members
+    from vipnft.agreement.records import key_of, members
 
     return {
         host
@@ -130,7 +130,7 @@ def _silent(first: "Snapshot", last: "Snapshot") -> set[str]:
 
 
 def _report(name: str, snapshot: "Snapshot", silent: set[str]) -> dict[str, Any]:
-    from vipnft.pact import TABLE, Table, members, order
+    from vipnft.agreement.records import TABLE, Table, members, order
 
     known = members(snapshot)
     table = Table.load(snapshot[TABLE].value) if TABLE in snapshot else None

@@ -6,8 +6,8 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from vipnft.agreement.records import Table, drainers, key_of
 from vipnft.model import Owners
-from vipnft.pact import Table, drainers, key_of
 
 _NEVER = "?"
 """What the name of an owner begins with who never was; no host's does."""

@@ -19,10 +19,8 @@
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from vipnft.buckets.assign import assign
-from vipnft.errors import UsageError
-from vipnft.others import Others
-from vipnft.pact import (
+from vipnft.agreement.peers import Others
+from vipnft.agreement.records import (
     RENEWAL,
     TABLE,
     Arm,
@@ -47,7 +45,7 @@ from vipnft.pact import (
     patience,
     weights,
 )
-from vipnft.steps import (
+from vipnft.agreement.steps import (
     Step,
     drained,
     giving,
@@ -57,6 +55,8 @@ from vipnft.steps import (
     prior,
     takeover,
 )
+from vipnft.buckets.assign import assign
+from vipnft.errors import UsageError
 
 Life = Generator[Effect, Any, str]
 

@@ -10,7 +10,7 @@
 import math
 from collections.abc import Collection, Set
 
-from vipnft.pact import RENEWAL, Said, key_of, members, order, patience
+from vipnft.agreement.records import RENEWAL, Said, key_of, members, order, patience
 
 
 class Others:
