@@ -58,12 +58,12 @@ IMPURE_STDLIB = {
 # The only modules that may import each third-party package.
 EDGES = {
     "dns": {"checks"},
-    "etcd3gw": {"store.gateway"},
+    "etcd3gw": {"store.etcd_member"},
     "nftables": {"kernel.nft"},
     "pydantic": {"config.reader", "config.schema"},
     "pyroute2": {"kernel.flows", "kernel.links", "kernel.wear", "lab.links"},
     "rich": {"cli.picture", "cli.status"},
-    "requests": {"store.gateway"},
+    "requests": {"store.etcd_member"},
     "sqlite3": {"store.sqlite"},
     "typer": {
         "cli.agent",
@@ -78,7 +78,7 @@ EDGES = {
         "cli.status",
         "cli.which",
     },
-    "urllib3": {"store.gateway"},
+    "urllib3": {"store.etcd_member"},
 }
 
 

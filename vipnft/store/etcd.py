@@ -28,8 +28,8 @@ from vipnft.store.contract import (
     StoreUnknown,
     StoreUnreachable,
 )
-from vipnft.store.gateway import Credentials, Lost, Member, Missed, Refused, Unfit
-from vipnft.store.hints import Hints
+from vipnft.store.etcd_member import Credentials, Lost, Member, Missed, Refused, Unfit
+from vipnft.store.etcd_watch import Hints
 
 _PORT = 2379
 _EPOCH = ".epoch"

@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from itertools import cycle
 
-from vipnft.store.gateway import Member
+from vipnft.store.etcd_member import Member
 
 _CONNECT = 2.0
 _IDLE = 60.0
