@@ -1,6 +1,6 @@
 """Owners of buckets, against optima computed here in another way.
 
-Rule 1: nothing here asks `vipnft.buckets` what the right answer is.
+Rule 1: nothing here asks `vipnft.buckets.assign` what the right answer is.
 Rule 2: random sequences and names come from fixed seeds, so that a failure comes back.
 """
 
@@ -181,7 +181,9 @@ def test_same_in_every_process_and_version() -> None:
     """A change here moves clients when half the hosts are upgraded: say so in CHANGELOG."""
     want = "cabcccaacbccabcb"
     assert "".join(assign({"a": 1, "b": 1, "c": 2}, 16)) == want
-    code = "from vipnft.buckets import *; print(''.join(assign({'c': 2, 'b': 1, 'a': 1}, 16)))"
+    code = (
+        "from vipnft.buckets.assign import *; print(''.join(assign({'c': 2, 'b': 1, 'a': 1}, 16)))"
+    )
     for seed in "12":
         env = os.environ | {"PYTHONHASHSEED": seed}
         run = [sys.executable, "-c", code]

@@ -20,8 +20,8 @@ from vipnft.drift import Facts, LinkFacts, drift, wanted_sysctls
 from vipnft.errors import KernelError, UsageError
 from vipnft.fit import fit, privileged, record
 from vipnft.kernel import clock, flows, nft, scratch, sockets, sysctl
-from vipnft.kernel.frames import Port
 from vipnft.kernel.links import Link, Links
+from vipnft.kernel.packet_socket import Port
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners, Worn
 from vipnft.ruleset import affinity, elements, transactions
 from vipnft.ruleset.tables import NETDEV, TABLES

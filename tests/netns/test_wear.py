@@ -27,9 +27,9 @@ LOOK = """
 """
 WEAR = """
 from pyroute2 import IPRoute
-from vipnft.kernel import wear
+from vipnft.kernel.mac import while_down
 with IPRoute() as ipr:
-    print(wear.while_down(ipr, ipr.link_lookup(ifname="eth0")[0], "eth0", "{mac}"))
+    print(while_down(ipr, ipr.link_lookup(ifname="eth0")[0], "eth0", "{mac}"))
 """
 
 

@@ -23,7 +23,7 @@ from vipnft.cli.options import (
 from vipnft.errors import UsageError
 
 if TYPE_CHECKING:
-    from vipnft.kernel.frames import Port
+    from vipnft.kernel.packet_socket import Port
     from vipnft.model import Cluster, Mode, Nic
     from vipnft.probing import Message
 
@@ -85,7 +85,7 @@ def _listen(cluster: "Cluster", name: str, mode: "Mode", until: float) -> None:
     """Count what arrives of each run, and tell its sender in the end."""
     from vipnft.announce import ethernet
     from vipnft.kernel import libc
-    from vipnft.kernel.frames import Port, receive
+    from vipnft.kernel.packet_socket import Port, receive
     from vipnft.model import Mode
     from vipnft.probing import ETHERTYPE, Message
 
@@ -125,7 +125,7 @@ def _listen(cluster: "Cluster", name: str, mode: "Mode", until: float) -> None:
 def _probe(cluster: "Cluster", name: str, nic: "Nic", mode: "Mode", count: int) -> bool:
     from vipnft.announce import ethernet
     from vipnft.kernel import libc
-    from vipnft.kernel.frames import Port
+    from vipnft.kernel.packet_socket import Port
     from vipnft.probing import ETHERTYPE, Message, control_mac, verdict
     from vipnft.ruleset.netdev import BROADCAST
 

@@ -16,7 +16,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from vipnft.errors import KernelError
-from vipnft.kernel import wear
+from vipnft.kernel.mac import wear
 from vipnft.model import Address
 
 __all__ = ["Link", "Links", "NetlinkError"]
@@ -176,7 +176,7 @@ class Links:
         now = self.at(link.index)
         if now is not None and now.mac == mac:
             return []
-        return wear.wear(self._ipr, link.index, link.name, mac)
+        return wear(self._ipr, link.index, link.name, mac)
 
     def filters(self, link: Link) -> frozenset[str]:
         """Return the MACs in the interface's filter, unicast and multicast."""
