@@ -16,7 +16,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from vipnft.checks import Checks, probe
+from vipnft.agent.checks import Checks, probe
 from vipnft.errors import UsageError
 from vipnft.model import Check
 

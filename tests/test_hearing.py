@@ -1,6 +1,6 @@
 """When a host doubts that it gets what the others get."""
 
-from vipnft.hearing import Hearing
+from vipnft.agent.reception import Hearing
 
 OWNED = {"a": 64, "b": 64, "c": 128}
 

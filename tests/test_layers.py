@@ -33,12 +33,6 @@ FLAT = {
     "memory": "host",
     "node": "host",
     "probing": "host",
-    "agent": "agent",
-    "checks": "agent",
-    "hearing": "agent",
-    "notify": "agent",
-    "plane": "agent",
-    "signals": "agent",
 }
 # Packages and modules that hold no socket, clock, file, environment or log.
 PURE = {
@@ -49,7 +43,7 @@ PURE = {
     "ruleset.transactions",
     "agreement.protocol",
 }
-PURE_MODULES = {"announce", "drift", "hearing", "cli.show"}
+PURE_MODULES = {"announce", "drift", "agent.reception", "cli.show"}
 IMPURE_STDLIB = {
     "asyncio", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib",
     "random", "secrets", "select", "signal", "socket", "subprocess", "sys", "tempfile",
@@ -57,7 +51,7 @@ IMPURE_STDLIB = {
 }  # fmt: skip
 # The only modules that may import each third-party package.
 EDGES = {
-    "dns": {"checks"},
+    "dns": {"agent.checks"},
     "etcd3gw": {"store.etcd_member"},
     "nftables": {"kernel.nft"},
     "pydantic": {"config.reader", "config.schema"},

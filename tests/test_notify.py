@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vipnft import notify
+from vipnft.agent import systemd
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -27,12 +27,12 @@ def manager(
 
 
 def test_what_is_told(manager: socket.socket) -> None:
-    notify.ready("owns 128 of 256 buckets")
-    notify.alive()
-    notify.status("one line\nmore of it")
-    notify.status("")
-    notify.stopping("drains")
-    notify.ready()
+    systemd.ready("owns 128 of 256 buckets")
+    systemd.alive()
+    systemd.status("one line\nmore of it")
+    systemd.status("")
+    systemd.stopping("drains")
+    systemd.ready()
     assert [manager.recv(4096).decode() for _ in range(5)] == [
         "READY=1\nSTATUS=owns 128 of 256 buckets",
         "WATCHDOG=1",
@@ -44,7 +44,7 @@ def test_what_is_told(manager: socket.socket) -> None:
 
 def test_a_reload_says_when_it_began(manager: socket.socket) -> None:
     before = time.monotonic_ns() // 1000
-    notify.reloading()
+    systemd.reloading()
     first, second = manager.recv(4096).decode().split("\n")
     assert first == "RELOADING=1"
     assert before <= int(second.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
@@ -58,7 +58,7 @@ def test_a_manager_that_does_not_read_stops_nobody(manager: socket.socket) -> No
         with suppress(BlockingIOError):
             while True:
                 filler.send(b"full")
-    notify.alive()
+    systemd.alive()
     assert manager.recv(4096) == b"full"
 
 
@@ -69,7 +69,7 @@ def test_without_a_manager_nothing_happens(
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     if address is not None:
         monkeypatch.setenv("NOTIFY_SOCKET", address)
-    notify.ready("fine")
+    systemd.ready("fine")
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_the_watchdog_is_for_one_process(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert notify.watchdog_interval() == seconds
+    assert systemd.watchdog_interval() == seconds

@@ -40,9 +40,9 @@ def agent(
     SIGTERM gives everything away, drains and takes down; SIGHUP re-reads the file and begins
     anew, also with a new version of this program.
     """
-    from vipnft.agent import Orders, run
+    from vipnft.agent.loop import Orders, run
+    from vipnft.agent.signals import HANDLED
     from vipnft.fit import privileged
-    from vipnft.signals import HANDLED
     from vipnft.store.opening import open_store
 
     mode = pick_mode(hub, switch, multicast, igmp)

@@ -16,7 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from vipnft import memory, notify
+from vipnft import memory
+from vipnft.agent import systemd
+from vipnft.agent.checks import Checks
+from vipnft.agent.dataplane import Plane, endless
+from vipnft.agent.reception import Hearing
+from vipnft.agent.signals import Signals
 from vipnft.agreement.protocol import Agent
 from vipnft.agreement.records import (
     TABLE,
@@ -35,13 +40,9 @@ from vipnft.agreement.records import (
     members,
 )
 from vipnft.buckets.assign import ranges
-from vipnft.checks import Checks
 from vipnft.errors import KernelError, UsageError, VipnftError
-from vipnft.hearing import Hearing
 from vipnft.kernel.watch import Watch
 from vipnft.model import Cluster, Mode
-from vipnft.plane import Plane, endless
-from vipnft.signals import Signals
 from vipnft.store.contract import Store, StoreError, StoreUnknown, StoreUnreachable
 
 _SOON = 0.005  # seconds between two looks at a store without hints while buckets are to come
@@ -150,7 +151,7 @@ class _Loop:
 
     def _end(self, why: str) -> str:
         if why == "stopped":
-            notify.stopping()
+            systemd.stopping()
             for note in self._plane.down():
                 self._log(note)
             self._log("gave everything away; this host is as it was")
@@ -164,7 +165,7 @@ class _Loop:
                 self._store.transact({}, {}, timeout=max(self._timeout, 1.0))
             except (StoreUnreachable, StoreUnknown) as error:
                 self._log(f"{error}; asked again in {pause:g} s")
-                notify.status(str(error))
+                systemd.status(str(error))
                 self._poll(time.monotonic() + pause)
                 pause = min(pause * 2, longest)
             else:
@@ -212,7 +213,7 @@ class _Loop:
             self._ready = True
             self._checks.start()  # the VIP is there by now
             self._announce()
-            notify.ready(f"serving as {self._orders.host}")
+            systemd.ready(f"serving as {self._orders.host}")
 
     def _announce(self) -> None:
         try:
@@ -299,7 +300,7 @@ class _Loop:
         if asked.soon and self._hints is None:
             look = min(look, now + _SOON)
         while True:
-            notify.alive()
+            systemd.alive()
             until = min(look, self._beat_at)
             # Who has nothing to come can wait for the beat: many hosts would look at each change.
             hints = self._hints if asked.soon else None
@@ -360,7 +361,7 @@ class _Loop:
     def _say(self, standing: Standing, text: str) -> Standing:
         if standing is not self._standing:
             self._log(text)
-            notify.status(text)
+            systemd.status(text)
         return standing
 
     def _drained(self) -> frozenset[int]:
@@ -390,6 +391,6 @@ class _Loop:
             )
             return False
         self._log("SIGHUP: beginning anew with the new configuration")
-        notify.reloading()
+        systemd.reloading()
         self._renewing = True
         return True
