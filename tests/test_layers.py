@@ -55,7 +55,7 @@ EDGES = {
     "etcd3gw": {"store.etcd_member"},
     "nftables": {"kernel.nft"},
     "pydantic": {"config.reader", "config.schema"},
-    "pyroute2": {"kernel.flows", "kernel.links", "kernel.mac", "lab.links"},
+    "pyroute2": {"kernel.flows", "kernel.links", "kernel.mac", "lab.wiring"},
     "rich": {"cli.picture", "cli.status"},
     "requests": {"store.etcd_member"},
     "sqlite3": {"store.sqlite"},

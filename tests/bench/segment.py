@@ -17,8 +17,8 @@ from typing import Any
 
 from tests.netns.support import VIP, shell
 from vipnft.lab import plan
+from vipnft.lab.capture import Wire
 from vipnft.lab.lab import Lab
-from vipnft.lab.wire import Wire
 from vipnft.model import Mode
 
 SAMPLE = 20

@@ -18,10 +18,10 @@ from tests.netns.conftest import LabUp
 from tests.netns.packets import arp, send, solicitation
 from tests.netns.support import VIP, VIP6, apply_all, asked, nginx, nsd, on_hosts, shell, which
 from vipnft.lab import plan
+from vipnft.lab.capture import Wire
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.frames import ADVERT, ARP_REPLY
 from vipnft.lab.plan import host_mac
-from vipnft.lab.wire import Wire
 from vipnft.model import Mode
 
 CLIENTS = 1000

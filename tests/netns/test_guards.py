@@ -5,9 +5,9 @@ import pytest
 from tests.netns.conftest import LabUp
 from tests.netns.packets import ROUTER, arp, send
 from tests.netns.support import LISTEN, VIP, VIP6, apply_all, shell, which
+from vipnft.lab.capture import Wire
 from vipnft.lab.frames import ARP_REPLY, ARP_REQUEST, ETH_IPV4, ETH_IPV6
 from vipnft.lab.plan import host_mac
-from vipnft.lab.wire import Wire
 from vipnft.model import Mode
 
 CLIENTS = {"10.64.0.7": VIP, "2001:db8:64::7": VIP6}

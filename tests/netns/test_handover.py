@@ -25,10 +25,10 @@ from tests.netns.support import (
     until,
     which,
 )
+from vipnft.lab.capture import Wire
 from vipnft.lab.frames import ICMP
 from vipnft.lab.lab import Lab
 from vipnft.lab.plan import ROUTER6, host_mac
-from vipnft.lab.wire import Wire
 from vipnft.model import Affinity, Service
 from vipnft.ruleset.ndp import mac
 

@@ -15,10 +15,10 @@ import pytest
 from tests.netns.conftest import LabUp
 from tests.netns.packets import IPV6, ROUTER, icmp6, send, solicitation
 from tests.netns.support import HUB_AND_SWITCH, LISTEN, VIP6, apply_all, shell, until, which
+from vipnft.lab.capture import Wire
 from vipnft.lab.frames import ADVERT, SOLICIT
 from vipnft.lab.lab import Lab
 from vipnft.lab.plan import ROUTER6, host_mac
-from vipnft.lab.wire import Wire
 from vipnft.model import Mode
 from vipnft.ruleset.ndp import mac
 

@@ -15,13 +15,13 @@ import pytest
 
 from vipnft.errors import UsageError, VipnftError
 from vipnft.lab import demo, plan
+from vipnft.lab.capture import Wire
 from vipnft.lab.client import ask_all
 from vipnft.lab.fdb import FdbWatch, learned
 from vipnft.lab.frames import ETH_ARP, ICMP
 from vipnft.lab.lab import Lab
 from vipnft.lab.state import State
 from vipnft.lab.tally import Asked, Tally
-from vipnft.lab.wire import Wire
 from vipnft.model import Mode
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw")

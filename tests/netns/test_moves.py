@@ -15,8 +15,8 @@ from tests.netns.conftest import LabUp
 from tests.netns.support import HUB_AND_SWITCH, VIP, apply_all, nginx, shell, until
 from vipnft.buckets.phases import owners_of
 from vipnft.config import reader
+from vipnft.lab.capture import Wire
 from vipnft.lab.lab import Lab
-from vipnft.lab.wire import Wire
 from vipnft.model import Mode
 
 

@@ -11,9 +11,9 @@ from tests.netns.cast import clients_of, pinging, serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import LISTEN, VIP, VIP6, apply, apply_all, shell, until
 from tests.netns.test_failover import even
+from vipnft.lab.capture import Wire
 from vipnft.lab.frames import ARP_REPLY
 from vipnft.lab.lab import Lab
-from vipnft.lab.wire import Wire
 from vipnft.model import Mode
 
 STALE = "02:00:00:00:99:99"

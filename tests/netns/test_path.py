@@ -24,9 +24,9 @@ from tests.netns.support import (
     shell,
     which,
 )
+from vipnft.lab.capture import Wire
 from vipnft.lab.frames import ICMP, ICMP6
 from vipnft.lab.lab import Lab
-from vipnft.lab.wire import Wire
 from vipnft.model import Affinity, Mode, Service
 
 SIZE = 2_000_000

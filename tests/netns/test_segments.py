@@ -29,9 +29,9 @@ from tests.netns.support import (
     which,
 )
 from vipnft.lab import plan
+from vipnft.lab.capture import Wire
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.lab import Lab
-from vipnft.lab.wire import Wire
 from vipnft.model import Mode, Segment, Service
 
 NEAR = (VIP, "192.0.2.101", VIP6)

@@ -28,10 +28,10 @@ from tests.netns.support import (
     until,
     which,
 )
+from vipnft.lab.capture import Wire
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.frames import Frame
 from vipnft.lab.lab import Lab
-from vipnft.lab.wire import Wire
 from vipnft.model import Affinity, Mode, Service
 
 HTTP = Service(protocol="tcp", ports=((80, 80), (8000, 8002)))

@@ -20,10 +20,10 @@ from tests.netns.support import (
     shell,
     which,
 )
+from vipnft.lab.capture import Wire
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.frames import ARP_REPLY, ARP_REQUEST
 from vipnft.lab.plan import client_address, client_address6, host_mac
-from vipnft.lab.wire import Wire
 from vipnft.ruleset.ndp import mac
 
 FROM_VIP = f"curl -sS -m 20 --interface {VIP} -o /dev/null http://10.64.0.9/"

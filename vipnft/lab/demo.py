@@ -17,10 +17,10 @@ from subprocess import PIPE
 
 from vipnft.errors import VipnftError
 from vipnft.lab import plan
+from vipnft.lab.capture import Wire
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.lab import Lab
 from vipnft.lab.tally import Tally
-from vipnft.lab.wire import Wire
 from vipnft.model import Mode
 
 PORT = 80

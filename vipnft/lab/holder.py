@@ -84,9 +84,9 @@ def _build(asked: Mapping[str, Any]) -> dict[str, Any]:
     nodes = _nodes(plan, asked["shared"])
     # Imported only now: asyncio and pyroute2 might start threads, and a process with threads
     # can't change its mount namespace.
-    from vipnft.lab import links  # noqa: PLC0415
+    from vipnft.lab import wiring  # noqa: PLC0415
 
-    ports = links.wire(plan, {node: fds[0] for node, fds in nodes.items()})
+    ports = wiring.wire(plan, {node: fds[0] for node, fds in nodes.items()})
     return {"pid": pid, "nodes": nodes, "ports": ports}
 
 
