@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vipnft.host.probe import Message, control_mac, verdict
 from vipnft.model import Mode, is_unicast_mac
-from vipnft.probing import Message, control_mac, verdict
 
 
 def heard(**counts: tuple[int, int]) -> dict[str, Message]:

@@ -27,9 +27,8 @@ SAMPLE = 20
 # so when it reads one first): user and system CPU.
 _APPLY = """
 import resource, sys
-from vipnft import announce, cli, config, memory, node
-from vipnft.cli import hosts, moves, network
-from vipnft.kernel import frames, links, nft, sysctl
+from vipnft.cli import forkserver
+from vipnft.cli.main import main
 
 def cpu():
     both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -37,12 +36,12 @@ def cpu():
 
 try:
     sys.argv = ["vipnft", "which", "--config", "/dev/null", "192.0.2.1"]
-    cli.main()
+    main()
 except SystemExit:
     start = cpu()
 sys.argv = ["vipnft", "apply", "--switch", "--drain", "0"]
 try:
-    cli.main()
+    main()
 except SystemExit as ended:
     assert not ended.code, ended.code
 print(start, cpu() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -11,10 +11,10 @@ import resource
 import sys
 import time
 
-from vipnft import memory
 from vipnft.buckets.assign import parse_ranges
 from vipnft.buckets.phases import Phase, State
-from vipnft.change import cells, current
+from vipnft.host import record
+from vipnft.host.change import cells, current
 from vipnft.kernel import nft
 from vipnft.ruleset import elements
 
@@ -22,7 +22,7 @@ DRAINING, JOINING = Phase(State.DRAINING, 300), Phase(State.JOINING, 300)
 
 
 def main(times: int, chosen: str, pause: float) -> list[tuple[float, float]]:
-    applied = memory.load()
+    applied = record.load()
     assert applied is not None
     moving = frozenset(parse_ranges(chosen, applied.cluster.buckets))
     have = cells(applied.cluster.buckets)

@@ -344,7 +344,7 @@ def test_the_wire_counts_arp_and_knows_directions(switch: Lab) -> None:
 def test_a_wire_that_lost_frames_gives_no_figures(
     switch: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vipnft.lab.wire.BUFFER", 4096)
+    monkeypatch.setattr("vipnft.lab.capture.BUFFER", 4096)
     with (
         Wire(switch, "router") as wire,
         wire._news,  # it can't read on while we hold this
@@ -414,7 +414,7 @@ def test_cluster_file_is_what_was_asked_for() -> None:
 
 ROOTLESS = f"""
 from vipnft.lab.lab import Lab
-from vipnft.lab.wire import Wire
+from vipnft.lab.capture import Wire
 import os
 with Lab.up({name("user")!r}, 2) as lab:
     assert lab.run("web1", ["id", "-u"]).stdout == "0\\n"

@@ -10,12 +10,13 @@ import math
 from collections import Counter
 from dataclasses import replace
 
-from vipnft import memory, node
 from vipnft.buckets.phases import Phase
-from vipnft.change import Change, current
-from vipnft.drift import bucket_drift, link_drift, skeleton_drift
 from vipnft.errors import KernelError
-from vipnft.fit import fit, record
+from vipnft.host import apply, record
+from vipnft.host.change import Change, current
+from vipnft.host.drift import bucket_drift, link_drift, skeleton_drift
+from vipnft.host.preflight import fit
+from vipnft.host.preflight import record as draft
 from vipnft.kernel import nft
 from vipnft.kernel.lease import Lease
 from vipnft.kernel.links import Links, NetlinkError
@@ -43,8 +44,8 @@ class Plane:
 
     def up(self) -> None:
         """Put everything in place, silent and with no bucket; UsageError if it can't be."""
-        with memory.locked(), node.uninterrupted():
-            self._bring(("",) * self._cluster.buckets, {}, memory.load(), {})
+        with record.locked(), apply.uninterrupted():
+            self._bring(("",) * self._cluster.buckets, {}, record.load(), {})
 
     def flush(self) -> None:
         """Fall silent, whatever an earlier life left."""
@@ -81,7 +82,7 @@ class Plane:
             self._sound = False
             nft.apply(commands)
         self._phases, self._sound = wanted, True
-        memory.save(self._applied)
+        record.save(self._applied)
 
     def mend(self) -> tuple[str, ...]:
         """Bring back what somebody changed, and return what it was, a line each.
@@ -97,9 +98,9 @@ class Plane:
         applied = self._applied
         if applied is None:
             return ()
-        with memory.locked(), node.uninterrupted():
+        with record.locked(), apply.uninterrupted():
             with Links() as links:
-                found = node.facts(links, applied)
+                found = apply.facts(links, applied)
             lines = (
                 *link_drift(applied, found),
                 *skeleton_drift(self._text, found.tables, leased=True),
@@ -118,32 +119,32 @@ class Plane:
 
     def connections(self) -> Counter[int]:
         """Return how many live TCP connections this host has in each bucket."""
-        return node.connections(self._applied) if self._applied else Counter()
+        return apply.connections(self._applied) if self._applied else Counter()
 
     def taken(self) -> int:
         """Return how many packets this host has taken since its rules were loaded."""
-        return sum(packets for packets, _ in node.counters().values())
+        return sum(packets for packets, _ in apply.counters().values())
 
     def announce(self) -> None:
         """Tell the segments where the VIPs are; UsageError if it can't."""
         if self._applied is not None:
-            node.announce(self._applied)
+            apply.announce(self._applied)
 
     def down(self) -> tuple[str, ...]:
         """Give everything back; returns what could not be put back, a line each."""
         self._applied = None
-        return node.give_back().notes
+        return apply.give_back().notes
 
     def _bring(
         self, owners: Owners, drains: Drains, before: Applied | None, text: dict[str, str]
     ) -> None:
         with Links() as links:
             there = fit(links, self._cluster, self._name, self._mode, before)
-            now = record(links, there, before, self._cluster, name=self._name, mode=self._mode)
+            now = draft(links, there, before, self._cluster, name=self._name, mode=self._mode)
             now = replace(now, owners=owners, drains=drains, leased=True)
-            expected = text or node.ABSENT
-            outcome = Change(links, there, before, now).run(expected, node.facts(links, now))
-        if outcome.swapped or not text or text.keys() != node.ABSENT.keys():
+            expected = text or apply.ABSENT
+            outcome = Change(links, there, before, now).run(expected, apply.facts(links, now))
+        if outcome.swapped or not text or text.keys() != apply.ABSENT.keys():
             self._text = nft.listing(TABLES)
             self._macs = {name: link.mac for name, link in there.items()}
         self._applied, self._phases, self._sound = now, current(now), True

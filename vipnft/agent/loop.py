@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from vipnft import memory
 from vipnft.agent import systemd
 from vipnft.agent.checks import Checks
 from vipnft.agent.dataplane import Plane, endless
@@ -41,6 +40,7 @@ from vipnft.agreement.records import (
 )
 from vipnft.buckets.assign import ranges
 from vipnft.errors import KernelError, UsageError, VipnftError
+from vipnft.host import record
 from vipnft.kernel.watch import Watch
 from vipnft.model import Cluster, Mode
 from vipnft.store.contract import Store, StoreError, StoreUnknown, StoreUnreachable
@@ -75,7 +75,7 @@ def run(orders: Orders, store: Store, log: Log) -> str:
     UsageError, StoreError and PactError end it too, with the host silent.
     """
     incarnation = secrets.token_hex(8)
-    with memory.living(incarnation) as former, Watch() as watch, Signals() as signals:
+    with record.living(incarnation) as former, Watch() as watch, Signals() as signals:
         plane = Plane(orders.cluster, orders.host, orders.mode)
         checks = Checks(orders.cluster.agents.checks, orders.cluster.vips)
         loop = _Loop(orders, store, plane, checks, watch, signals, log)

@@ -42,7 +42,7 @@ def agent(
     """
     from vipnft.agent.loop import Orders, run
     from vipnft.agent.signals import HANDLED
-    from vipnft.fit import privileged
+    from vipnft.host.preflight import privileged
     from vipnft.store.opening import open_store
 
     mode = pick_mode(hub, switch, multicast, igmp)

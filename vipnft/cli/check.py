@@ -13,7 +13,7 @@ def check(
     host: Annotated[str, typer.Option(help="This host's name; else the machine's hostname.")] = "",
 ) -> None:
     """Check the cluster file, then this machine: a line each, with the fix."""
-    from vipnft import checkup
+    from vipnft.host import checkup
 
     cluster = load(config)
     name = host or socket.gethostname()

@@ -22,7 +22,7 @@ from vipnft.errors import UsageError
 from vipnft.model import Cluster, Mode
 
 if TYPE_CHECKING:
-    from vipnft.change import Outcome
+    from vipnft.host.change import Outcome
 
 
 def apply(
@@ -62,11 +62,11 @@ def apply(
     if dry_run:
         _dry_run(cluster, name, mode, format)
         return
-    from vipnft import node
     from vipnft.buckets.phases import owners_of
+    from vipnft.host import apply
 
     dead = tuple(takeover or ())
-    outcome = node.apply(cluster, name, mode, drain=seconds(drain), dead=dead, reshuffle=reshuffle)
+    outcome = apply.apply(cluster, name, mode, drain=seconds(drain), dead=dead, reshuffle=reshuffle)
     for note in outcome.notes:
         print(f"vipnft: {note}", file=sys.stderr)
     owned = owners_of(cluster, dead).count(name)
@@ -118,9 +118,9 @@ def down(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
 
     What was applied is remembered on the host, so the cluster file is not read.
     """
-    from vipnft import node
+    from vipnft.host import apply
 
-    outcome = node.down()
+    outcome = apply.down()
     for note in outcome.notes:
         print(f"vipnft: {note}", file=sys.stderr)
     print("this host is as it was" if outcome.changed else "nothing is applied here")

@@ -25,10 +25,10 @@ def plan(
 
     From what is applied on this host; where nothing is, from what the default file gives.
     """
-    from vipnft import memory
     from vipnft.buckets.phases import owners_of
+    from vipnft.host import record
 
-    applied = memory.load()
+    applied = record.load()
     cluster = load(config)
     before = applied.owners if applied else owners_of(load(DEFAULT_CONFIG))
     report = _report(cluster, before, tuple(takeover or ()))
@@ -95,11 +95,11 @@ def release(
     What is established here goes on here until the drain ends; the rest is the new owner's,
     once `vipnft take` ran there.
     """
-    from vipnft import node
+    from vipnft.host import apply
 
     wanted = _parse(buckets)
     _known(to, config)
-    node.release(wanted, to, seconds(drain))
+    apply.release(wanted, to, seconds(drain))
     print(f"{ranges(wanted)} given to {to}; there: vipnft take {buckets} --from THIS HOST")
 
 
@@ -116,12 +116,12 @@ def take(
 
     With --from, that host's connections live on until its drain ends. Without, they are reset.
     """
-    from vipnft import node
+    from vipnft.host import apply
 
     wanted = _parse(buckets)
     if source is not None:
         _known(source, config)
-    node.take(wanted, source, seconds(drain))
+    apply.take(wanted, source, seconds(drain))
     print(
         f"{ranges(wanted)} taken" + (f" from {source}" if source else ", their orphans are reset")
     )
@@ -129,18 +129,18 @@ def take(
 
 def _known(name: str, config: Path) -> None:
     """Check a host's name by the cluster file, which may be newer than what is applied."""
-    from vipnft import memory
+    from vipnft.host import record
 
-    applied = memory.load()
+    applied = record.load()
     if applied is not None and name in applied.cluster.weights:
         return
     load(config).host(name)
 
 
 def _parse(text: str) -> tuple[int, ...]:
-    from vipnft import memory
+    from vipnft.host import record
 
-    applied = memory.load()
+    applied = record.load()
     if applied is None:
         raise UsageError("nothing is applied here", fix="vipnft apply --switch")
     return parse_ranges(text, applied.cluster.buckets)

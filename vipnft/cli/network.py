@@ -23,9 +23,9 @@ from vipnft.cli.options import (
 from vipnft.errors import UsageError
 
 if TYPE_CHECKING:
+    from vipnft.host.probe import Message
     from vipnft.kernel.packet_socket import Port
     from vipnft.model import Cluster, Mode, Nic
-    from vipnft.probing import Message
 
 _PAUSE = 0.02  # seconds between two frames, so that no storm control mistakes them for one
 _FOREVER = 1e9  # seconds
@@ -37,12 +37,12 @@ def announce(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
 
     `apply` and `agent` do so by themselves. What was applied counts; the file is not read.
     """
-    from vipnft import memory, node
+    from vipnft.host import apply, record
 
-    applied = memory.load()
+    applied = record.load()
     if applied is None:
         raise UsageError("nothing is applied here", fix="vipnft apply --switch")
-    count = node.announce(applied)
+    count = apply.announce(applied)
     print(f"{len(applied.cluster.vips)} addresses announced, in {count} frames")
 
 
@@ -83,11 +83,11 @@ def probe(
 
 def _listen(cluster: "Cluster", name: str, mode: "Mode", until: float) -> None:
     """Count what arrives of each run, and tell its sender in the end."""
-    from vipnft.announce import ethernet
+    from vipnft.host.announce import ethernet
+    from vipnft.host.probe import ETHERTYPE, Message
     from vipnft.kernel import libc
     from vipnft.kernel.packet_socket import Port, receive
     from vipnft.model import Mode
-    from vipnft.probing import ETHERTYPE, Message
 
     heard: Counter[tuple[str, str]] = Counter()
     others = set(cluster.weights) - {name}
@@ -123,10 +123,10 @@ def _listen(cluster: "Cluster", name: str, mode: "Mode", until: float) -> None:
 
 
 def _probe(cluster: "Cluster", name: str, nic: "Nic", mode: "Mode", count: int) -> bool:
-    from vipnft.announce import ethernet
+    from vipnft.host.announce import ethernet
+    from vipnft.host.probe import ETHERTYPE, Message, control_mac, verdict
     from vipnft.kernel import libc
     from vipnft.kernel.packet_socket import Port
-    from vipnft.probing import ETHERTYPE, Message, control_mac, verdict
     from vipnft.ruleset.netdev import BROADCAST
 
     run, listen_mac = secrets.token_hex(8), nic.listen_mac(mode)
@@ -155,7 +155,7 @@ def _probe(cluster: "Cluster", name: str, nic: "Nic", mode: "Mode", count: int) 
 
 def _answers(port: "Port", run: str, wanted: set[str]) -> "dict[str, Message]":
     """Wait until every host has told what it heard, or for long enough."""
-    from vipnft.probing import Message
+    from vipnft.host.probe import Message
 
     end = time.monotonic() + _ANSWERS
     found: dict[str, Message] = {}

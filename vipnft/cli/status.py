@@ -64,21 +64,21 @@ def _look(config: Path) -> dict[str, Any]:
 
 
 def _glance(config: Path) -> dict[str, Any]:
-    from vipnft import memory, node
     from vipnft.cli import show
+    from vipnft.host import apply, record
     from vipnft.kernel import libc
 
-    applied = memory.load()
+    applied = record.load()
     if applied is None:
         raise DriftError("nothing is applied here", fix="vipnft apply --switch")
-    phases = node.share(applied)
+    phases = apply.share(applied)
     moving = any(phase is not None and phase.left > 0 for phase in phases)
     return show.report(
         applied,
-        node.counters(),
+        apply.counters(),
         phases,
-        node.connections(applied) if moving else {},
-        node.inspect(applied),
+        apply.connections(applied) if moving else {},
+        apply.inspect(applied),
         _stale(config, applied),
         {name: libc.mac_of(name) or worn.mac for name, worn in applied.worn.items()},
     )

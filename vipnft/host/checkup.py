@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vipnft import memory
 from vipnft.buckets.phases import owners_of, phases
 from vipnft.errors import VipnftError
+from vipnft.host import record
 from vipnft.kernel import libc, nft, scratch, sysctl
 from vipnft.kernel.links import ONE_MAC, Link, Links
 from vipnft.model import Cluster, Mode, Nic
@@ -137,7 +137,7 @@ def _filter(links: Links, link: Link, nic: Nic) -> Finding:
     driver = _driver(link)
     if driver == "macvlan":
         return Finding("warn", f"{link.name} is a macvlan, which --switch can't use", ONE_MAC)
-    applied = memory.load() if os.geteuid() == 0 else None
+    applied = record.load() if os.geteuid() == 0 else None
     listen = nic.listen_mac(applied.mode) if applied else ""
     if listen not in links.filters(link):
         return Finding(

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from vipnft import memory
 from vipnft.buckets.phases import Phase, phases
-from vipnft.drift import Facts, link_drift, skeleton_drift, wanted_sysctls
 from vipnft.errors import KernelError, VipnftError
+from vipnft.host import record
+from vipnft.host.drift import Facts, link_drift, skeleton_drift, wanted_sysctls
 from vipnft.kernel import clock, nft, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Mode, Worn
@@ -85,7 +85,7 @@ class Change:
             if not self._now.leased:
                 nft.apply(transactions.grant())
             if self._remembered != self._now:
-                memory.save(self._now)
+                record.save(self._now)
         except BaseException as error:
             failures = attempt(reversed(self._undo))
             if failures:  # the record stays: `down` needs it
@@ -115,14 +115,14 @@ class Change:
                     for interface, worn in now.worn.items()
                 },
             )
-        memory.save(now)
+        record.save(now)
         self._remembered = now
 
     def _recall(self) -> None:
         if self._before:
-            memory.save(self._before)
+            record.save(self._before)
         else:
-            memory.forget()
+            record.forget()
 
     def _settings(self, found: Facts) -> None:
         for key, values in wanted_sysctls(self._found, self._now.mode).items():

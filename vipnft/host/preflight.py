@@ -5,8 +5,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from vipnft.drift import wanted_sysctls
 from vipnft.errors import UsageError
+from vipnft.host.drift import wanted_sysctls
 from vipnft.kernel import libc, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Cluster, Mode, Nic, Worn

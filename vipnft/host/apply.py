@@ -11,14 +11,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
-from vipnft import memory
-from vipnft.announce import announcements
 from vipnft.buckets.assign import ranges
 from vipnft.buckets.phases import Phase, given, move, owners_of
-from vipnft.change import Change, Outcome, Undo, attempt, cells, current
-from vipnft.drift import Facts, LinkFacts, drift, wanted_sysctls
 from vipnft.errors import KernelError, UsageError
-from vipnft.fit import fit, privileged, record
+from vipnft.host import record
+from vipnft.host.announce import announcements
+from vipnft.host.change import Change, Outcome, Undo, attempt, cells, current
+from vipnft.host.drift import Facts, LinkFacts, drift, wanted_sysctls
+from vipnft.host.preflight import fit, privileged
+from vipnft.host.preflight import record as draft
 from vipnft.kernel import clock, flows, nft, scratch, sockets, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.kernel.packet_socket import Port
@@ -47,8 +48,8 @@ def apply(
     """
     cluster.host(name)
     privileged()
-    with memory.locked(), Links() as links, uninterrupted():
-        before = memory.load()
+    with record.locked(), Links() as links, uninterrupted():
+        before = record.load()
         _untended()
         if before and before.leased:
             raise UsageError(
@@ -62,7 +63,7 @@ def apply(
                 cluster.host(gone)
         if before and not reshuffle:
             _same_deal(before.cluster, cluster)
-        now = record(links, found, before, cluster, name=name, mode=mode)
+        now = draft(links, found, before, cluster, name=name, mode=mode)
         owners, drains = _owners(before, cluster, name, drain, dead)
         now = replace(now, owners=owners, drains=drains)
         outcome = _bring(links, found, before, now)
@@ -104,8 +105,8 @@ def down() -> Outcome:
 
 def give_back() -> Outcome:
     """Do what `down` does, also for the agent that lives here."""
-    with memory.locked(), Links() as links, uninterrupted():
-        applied = memory.load()
+    with record.locked(), Links() as links, uninterrupted():
+        applied = record.load()
         if applied is None:
             return _sweep()
         notes: list[str] = []
@@ -115,7 +116,7 @@ def give_back() -> Outcome:
                 "not all could be given back: " + "; ".join(failures),
                 fix="mend what it names and run `vipnft down` again",
             )
-        memory.forget()
+        record.forget()
         return Outcome(changed=True, notes=tuple(notes))
 
 
@@ -279,8 +280,8 @@ def _others(name: str, me: str) -> None:
 def _applied() -> Iterator[tuple[Links, dict[str, Link], Applied]]:
     """Hold everything that moving buckets by hand needs; UsageError without an apply before."""
     privileged()
-    with memory.locked(), Links() as links, uninterrupted():
-        applied = memory.load()
+    with record.locked(), Links() as links, uninterrupted():
+        applied = record.load()
         _untended()
         if applied is None:
             raise UsageError("nothing is applied here", fix="vipnft apply --switch")
@@ -289,7 +290,7 @@ def _applied() -> Iterator[tuple[Links, dict[str, Link], Applied]]:
 
 
 def _untended() -> None:
-    if memory.tended():
+    if record.tended():
         raise UsageError(
             "an agent serves on this machine, and it alone moves buckets here",
             fix="vipnft drain, resume or weight; or stop it first: systemctl stop vipnft-agent",
