@@ -9,7 +9,7 @@ import sys
 import typer
 
 from vipnft import __version__
-from vipnft.cli import agent, check, cluster, hosts, lab, moves, network, status, which
+from vipnft.cli import agent, apply, check, cluster, lab, moves, network, status, which
 from vipnft.errors import VipnftError
 
 app = typer.Typer(
@@ -20,9 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(hosts.apply)
+app.command()(apply.apply)
 app.command()(agent.agent)
-app.command()(hosts.down)
+app.command()(apply.down)
 app.command()(which.which)
 app.command()(status.status)
 app.command()(check.check)

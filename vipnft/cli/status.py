@@ -38,33 +38,33 @@ def status(
     if watch:
         _watch(config)
         return
-    report = _look(config)
+    found = _look(config)
     if as_json:
-        print(json.dumps(report, indent=1))
+        print(json.dumps(found, indent=1))
     elif sys.stdout.isatty():
         from rich.console import Console
 
         from vipnft.cli.picture import draw
 
-        Console().print(draw(report))
+        Console().print(draw(found))
     else:
-        from vipnft.cli import show
+        from vipnft.cli import report
 
-        print(show.text(report))
-    if report["drift"]:
+        print(report.text(found))
+    if found["drift"]:
         raise DriftError(
             "the kernel does not hold what was applied", fix="run `vipnft apply` again"
         )
 
 
 def _look(config: Path) -> dict[str, Any]:
-    report = _glance(config)
+    found = _glance(config)
     # An agent may have moved buckets between two reads: what differs is looked at again.
-    return _glance(config) if report["drift"] else report
+    return _glance(config) if found["drift"] else found
 
 
 def _glance(config: Path) -> dict[str, Any]:
-    from vipnft.cli import show
+    from vipnft.cli import report
     from vipnft.host import apply, record
     from vipnft.kernel import libc
 
@@ -73,7 +73,7 @@ def _glance(config: Path) -> dict[str, Any]:
         raise DriftError("nothing is applied here", fix="vipnft apply --switch")
     phases = apply.share(applied)
     moving = any(phase is not None and phase.left > 0 for phase in phases)
-    return show.report(
+    return report.report(
         applied,
         apply.counters(),
         phases,
@@ -88,12 +88,12 @@ def _watch(config: Path) -> None:
     """Show the report every second until interrupted."""
     import time
 
-    from vipnft.cli import show
+    from vipnft.cli import report
 
     try:
         if not sys.stdout.isatty():
             while True:
-                print(show.text(_look(config)), end="\n\n", flush=True)
+                print(report.text(_look(config)), end="\n\n", flush=True)
                 time.sleep(_REFRESH)
         from rich.live import Live
 
