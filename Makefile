@@ -1,4 +1,4 @@
-.PHONY: help demo test check golden bench bench-start bench-moves bench-failover setup setup-test
+.PHONY: help demo test check fix golden bench bench-start bench-moves bench-failover setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
@@ -19,7 +19,11 @@ check: setup ## format, lint, types, unit tests: seconds, no root
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/pytest tests --ignore tests/netns -m 'not etcd' -n 2 --dist worksteal
+	@$(BIN)/pytest tests/unit tests/contract -m 'not etcd' -n 2 --dist worksteal
+
+fix: setup ## format, and mend what the linter can mend
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format --quiet
 
 bench: setup-test ## how fast and how far; writes docs/benchmarks.md (root); PARTS="own moves": these
 	@.ci/setup $(BENCH)

@@ -1,7 +1,7 @@
 """The golden rulesets: what each example gives on each host in each mode.
 
 rulesets/ holds those of each example's first host: switch mode in full, the other modes as changes
-to it; and the sums of all. `make golden` writes them; tests/test_golden.py compares.
+to it; and the sums of all. `make golden` writes them; tests/unit/ruleset/test_golden.py compares.
 """
 
 import difflib

@@ -128,7 +128,7 @@ def flowing(lab: Lab, where: Path, *, count: int, rate: int) -> Iterator[dict[st
     """`count` open connections and `rate` new ones a second to real nginx on every host; what
     came of them is there in the end."""
     found: dict[str, Any] = {}
-    words = [sys.executable, "-Pm", "tests.netns.flow_client", VIP, str(count), str(rate)]
+    words = [sys.executable, "-Pm", "tests.netns.programs.flow_client", VIP, str(count), str(rate)]
     pipe = subprocess.PIPE
     with contextlib.ExitStack() as stack:
         stack.enter_context(on_hosts(lab, where, nginx))

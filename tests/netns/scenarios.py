@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.netns.packets import IPV4, ROUTER, udp
-from tests.netns.support import HERE, LISTEN, VIP, apply, asked, nginx, on_hosts, shell, until
+from tests.netns.support import LISTEN, PROGRAMS, VIP, apply, asked, nginx, on_hosts, shell, until
 from vipnft.buckets.assign import ranges
 from vipnft.buckets.phases import owners_of
 from vipnft.lab.lab import Lab
@@ -88,7 +88,7 @@ def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float) -> Figures
     for host in lab.hosts:
         shell(lab, host, _PROBE)
     shell(lab, "router", _SENT)
-    rebalancer = [sys.executable, str(HERE / "rebalancer.py"), str(times), ranges(moving)]
+    rebalancer = [sys.executable, str(PROGRAMS / "rebalancer.py"), str(times), ranges(moving)]
     drops = backlog_drops()
     flow = lab.popen(
         "router",
@@ -127,7 +127,7 @@ def rebalances(lab: Lab, host: str, *, times: int) -> Figures:
     """One host gives 64 buckets away and takes them back, with nothing else going on."""
     owners = owners_of(lab.cluster)
     moving = ranges([b for b in range(256) if owners[b] == host][:64])
-    words = [sys.executable, str(HERE / "rebalancer.py"), str(times), moving, "0"]
+    words = [sys.executable, str(PROGRAMS / "rebalancer.py"), str(times), moving, "0"]
     found = json.loads(lab.run(host, words, check=True).stdout)
     milliseconds, kernel = zip(*found, strict=True)
     return {
@@ -203,7 +203,7 @@ def busy_connections(lab: Lab, where: Path, *, count: int, kilobytes: int) -> Fi
         stack.enter_context(on_hosts(lab, where, partial(nginx, content=content)))
         for host in lab.hosts[:4]:
             apply(lab, host, lab.mode)
-        arguments = [sys.executable, str(HERE / "download_client.py"), VIP, str(count)]
+        arguments = [sys.executable, str(PROGRAMS / "download_client.py"), VIP, str(count)]
         pipe = subprocess.PIPE
         client = lab.popen("clients", arguments, stdin=pipe, stdout=pipe)
         assert client.stdout
@@ -250,7 +250,7 @@ def takeover(lab: Lab, where: Path, *, count: int) -> Figures:
             break
     with ExitStack() as stack:
         stack.enter_context(on_hosts(lab, where, nginx))
-        arguments = [sys.executable, str(HERE / "talking_client.py"), VIP, ",".join(clients)]
+        arguments = [sys.executable, str(PROGRAMS / "talking_client.py"), VIP, ",".join(clients)]
         client = lab.popen("clients", arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert client.stdout
         assert client.stdin

@@ -15,7 +15,7 @@ from vipnft.config.writer import render
 from vipnft.lab.lab import Lab
 from vipnft.model import Mode
 
-HERE = Path(__file__).parent
+PROGRAMS = Path(__file__).parent / "programs"
 LISTEN = "02:bf:c0:00:02:64"
 VIP, VIP6 = "192.0.2.100", "2001:db8::100"
 HUB_AND_SWITCH = (Mode.HUB, Mode.SWITCH)
@@ -68,7 +68,7 @@ def asked(
 ) -> dict[str, str]:
     """Let clients ask the VIP, each from its own address (`address|port`: from that port too),
     and return who answered each."""
-    words = [sys.executable, str(HERE / program), vip, *more]
+    words = [sys.executable, str(PROGRAMS / program), vip, *more]
     said = lab.run("clients", words, input=",".join(clients), check=True, timeout=120).stdout
     found: dict[str, str] = json.loads(said)
     return found

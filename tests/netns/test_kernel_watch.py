@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.netns.conftest import LabUp
-from tests.netns.support import HERE, apply_all, shell, until
+from tests.netns.support import PROGRAMS, apply_all, shell, until
 from vipnft.lab.lab import Lab
 
 CHANGES = (
@@ -64,7 +64,7 @@ class Probe:
 def probe(lab: Lab, where: Path) -> Iterator[Probe]:
     output = where / "heard"
     with output.open("w") as file:
-        words = [sys.executable, str(HERE / "watch_probe.py")]
+        words = [sys.executable, str(PROGRAMS / "watch_probe.py")]
         process = lab.popen("web1", words, stdout=file)
     try:
         yield Probe(process, output)

@@ -8,12 +8,16 @@ import sys
 import time
 
 from tests.netns.conftest import LabUp
-from tests.netns.support import HERE, VIP, apply_all, shell, until
+from tests.netns.support import PROGRAMS, VIP, apply_all, shell, until
 from vipnft.lab.lab import Lab
 
 
 def probe(lab: Lab, milliseconds: int, times: int, pause: float) -> subprocess.Popen[str]:
-    words = [sys.executable, str(HERE / "lease_probe.py"), *map(str, (milliseconds, times, pause))]
+    words = [
+        sys.executable,
+        str(PROGRAMS / "lease_probe.py"),
+        *map(str, (milliseconds, times, pause)),
+    ]
     return lab.popen("web1", words, stdout=subprocess.PIPE)
 
 

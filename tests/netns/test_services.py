@@ -15,7 +15,7 @@ import pytest
 from tests.netns.conftest import LabUp
 from tests.netns.scenarios import rebalance, with_weights
 from tests.netns.support import (
-    HERE,
+    PROGRAMS,
     VIP,
     VIP6,
     apply_all,
@@ -221,7 +221,7 @@ def test_a_quic_transfer_survives_a_move(lab_up: LabUp, tmp_path: Path, quic: bo
         for host in lab.hosts:
             home = tmp_path / host
             home.mkdir()
-            words = [sys.executable, str(HERE / "quic_server.py"), str(home)]
+            words = [sys.executable, str(PROGRAMS / "quic_server.py"), str(home)]
             server = lab.popen(host, words, stdout=subprocess.PIPE)
             stack.callback(server.wait)
             stack.callback(server.kill)
@@ -247,7 +247,7 @@ def transfers(lab: Lab, clients: Sequence[str], size: int) -> list[subprocess.Po
         (VIP, [c for c in clients if ":" not in c]),
         (VIP6, [c for c in clients if ":" in c]),
     ):
-        words = [sys.executable, str(HERE / "quic_client.py"), vip, str(size), ",".join(some)]
+        words = [sys.executable, str(PROGRAMS / "quic_client.py"), vip, str(size), ",".join(some)]
         begun.append(lab.popen("clients", words, stdin=pipe, stdout=pipe))
     for one in begun:
         assert one.stdout

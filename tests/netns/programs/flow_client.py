@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from tests.netns.talking_client import ask
+from tests.netns.programs.talking_client import ask
 
 FIRST = 10 << 24 | 64 << 16 | 1
 NEW = 10 << 24 | 70 << 16 | 1

@@ -23,7 +23,7 @@ name = "web1"
 [[host]]
 name = "web2"
 """
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 class Result(NamedTuple):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "vipnft"
+PACKAGE = Path(__file__).parents[2] / "vipnft"
 
 LAYERS = (
     ("errors",),
