@@ -14,6 +14,8 @@ from vipnft.errors import UsageError
 MAX_BUCKETS = 65536
 """More than this is a slow table for no finer split (256 buckets split 8 hosts exactly)."""
 
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+
 Address = IPv4Address | IPv6Address
 
 Owners = tuple[str, ...]
@@ -236,3 +238,10 @@ def default_listen_mac(vips: Sequence[Address]) -> str:
 def is_unicast_mac(mac: str) -> bool:
     """Tell whether a MAC of six colon-separated bytes is neither group, broadcast nor zero."""
     return not int(mac[:2], 16) & 1 and mac != "00:00:00:00:00:00"
+
+
+def send_mac(nic: Nic, mode: Mode, macs: Mapping[str, str]) -> str:
+    """Return the MAC that frames from the VIP leave with."""
+    if mode is Mode.HUB:
+        return nic.listen_mac(mode)
+    return nic.send_mac or macs[nic.interface]

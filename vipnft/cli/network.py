@@ -127,7 +127,7 @@ def _probe(cluster: "Cluster", name: str, nic: "Nic", mode: "Mode", count: int) 
     from vipnft.host.probe import ETHERTYPE, Message, control_mac, verdict
     from vipnft.kernel import libc
     from vipnft.kernel.packet_socket import Port
-    from vipnft.ruleset.netdev import BROADCAST
+    from vipnft.model import BROADCAST
 
     run, listen_mac = secrets.token_hex(8), nic.listen_mac(mode)
     own = libc.mac_of(nic.interface) or ""

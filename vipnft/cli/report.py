@@ -6,8 +6,7 @@ from typing import Any
 
 from vipnft.buckets.assign import ranges
 from vipnft.buckets.phases import Phase, State
-from vipnft.model import Applied
-from vipnft.ruleset.netdev import send_mac
+from vipnft.model import Applied, send_mac
 
 _MANY = 2  # former owners of what is joined; more of them share a line
 _RANGES = 50  # characters of a list of buckets that a line has room for

@@ -8,10 +8,9 @@ import struct
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 
-from vipnft.model import Mode, Nic
+from vipnft.model import BROADCAST, Mode, Nic, send_mac
 from vipnft.ruleset import ndp
 from vipnft.ruleset.ndp import mac
-from vipnft.ruleset.netdev import BROADCAST, send_mac
 
 _ARP, _IPV6 = 0x0806, 0x86DD
 _REQUEST, _REPLY = 1, 2

@@ -13,7 +13,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from vipnft.model import Cluster, Mode, Nic, Service
+from vipnft.model import BROADCAST, Cluster, Mode, Nic, Service, send_mac
 from vipnft.ruleset import affinity, ndp
 from vipnft.ruleset.affinity import CLIENT, V4, V6, Kind, Version
 from vipnft.ruleset.nftjson import (
@@ -45,7 +45,6 @@ from vipnft.ruleset.nftjson import (
 )
 from vipnft.ruleset.tables import NETDEV
 
-BROADCAST = "ff:ff:ff:ff:ff:ff"
 FRAGMENT = 0x10000
 """The mark of a fragment whose bucket can't be known yet; no bucket has it."""
 MOVING = 0x20000
@@ -93,13 +92,6 @@ def to_vip(nic: Nic, version: Version, field: str = "daddr") -> Stmt:
 def ports(service: Service) -> object:
     """Return a service's ports as the right side of a match."""
     return one_of(span(*pair) for pair in service.ports)
-
-
-def send_mac(nic: Nic, mode: Mode, macs: Mapping[str, str]) -> str:
-    """Return the MAC that frames from the VIP leave with."""
-    if mode is Mode.HUB:
-        return nic.listen_mac(mode)
-    return nic.send_mac or macs[nic.interface]
 
 
 class _Deal:
