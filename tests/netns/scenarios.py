@@ -19,8 +19,8 @@ from typing import Any
 
 from tests.netns.packets import IPV4, ROUTER, udp
 from tests.netns.support import LISTEN, PROGRAMS, VIP, apply, asked, nginx, on_hosts, shell, until
-from vipnft.buckets.assign import ranges
 from vipnft.buckets.phases import owners_of
+from vipnft.buckets.ranges import ranges
 from vipnft.lab.lab import Lab
 from vipnft.model import Cluster
 from vipnft.ruleset.affinity import CLIENT

@@ -12,11 +12,12 @@ from dataclasses import replace
 
 from vipnft.buckets.phases import Phase
 from vipnft.errors import KernelError
-from vipnft.host import apply, record
-from vipnft.host.change import Change, current
+from vipnft.host import announce, apply, down, facts, locks, record
+from vipnft.host.change import Change
 from vipnft.host.drift import bucket_drift, link_drift, skeleton_drift
+from vipnft.host.facts import current
 from vipnft.host.preflight import fit
-from vipnft.host.preflight import record as draft
+from vipnft.host.record import draft
 from vipnft.kernel import nft
 from vipnft.kernel.lease import Lease
 from vipnft.kernel.links import Links, NetlinkError
@@ -44,7 +45,7 @@ class Plane:
 
     def up(self) -> None:
         """Put everything in place, silent and with no bucket; UsageError if it can't be."""
-        with record.locked(), apply.uninterrupted():
+        with locks.locked(), locks.uninterrupted():
             self._bring(("",) * self._cluster.buckets, {}, record.load(), {})
 
     def flush(self) -> None:
@@ -98,9 +99,9 @@ class Plane:
         applied = self._applied
         if applied is None:
             return ()
-        with record.locked(), apply.uninterrupted():
+        with locks.locked(), locks.uninterrupted():
             with Links() as links:
-                found = apply.facts(links, applied)
+                found = facts.facts(links, applied)
             lines = (
                 *link_drift(applied, found),
                 *skeleton_drift(self._text, found.tables, leased=True),
@@ -119,21 +120,21 @@ class Plane:
 
     def connections(self) -> Counter[int]:
         """Return how many live TCP connections this host has in each bucket."""
-        return apply.connections(self._applied) if self._applied else Counter()
+        return facts.connections(self._applied) if self._applied else Counter()
 
     def taken(self) -> int:
         """Return how many packets this host has taken since its rules were loaded."""
-        return sum(packets for packets, _ in apply.counters().values())
+        return sum(packets for packets, _ in facts.counters().values())
 
     def announce(self) -> None:
         """Tell the segments where the VIPs are; UsageError if it can't."""
         if self._applied is not None:
-            apply.announce(self._applied)
+            announce.announce(self._applied)
 
     def down(self) -> tuple[str, ...]:
         """Give everything back; returns what could not be put back, a line each."""
         self._applied = None
-        return apply.give_back().notes
+        return down.give_back().notes
 
     def _bring(
         self, owners: Owners, drains: Drains, before: Applied | None, text: dict[str, str]
@@ -143,7 +144,7 @@ class Plane:
             now = draft(links, there, before, self._cluster, name=self._name, mode=self._mode)
             now = replace(now, owners=owners, drains=drains, leased=True)
             expected = text or apply.ABSENT
-            outcome = Change(links, there, before, now).run(expected, apply.facts(links, now))
+            outcome = Change(links, there, before, now).run(expected, facts.facts(links, now))
         if outcome.swapped or not text or text.keys() != apply.ABSENT.keys():
             self._text = nft.listing(TABLES)
             self._macs = {name: link.mac for name, link in there.items()}

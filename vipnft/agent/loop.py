@@ -21,9 +21,7 @@ from vipnft.agent.checks import Checks
 from vipnft.agent.dataplane import Plane, endless
 from vipnft.agent.reception import Hearing
 from vipnft.agent.signals import Signals
-from vipnft.agreement.protocol import Agent
-from vipnft.agreement.records import (
-    TABLE,
+from vipnft.agreement.effects import (
     Arm,
     Effect,
     Flush,
@@ -32,15 +30,15 @@ from vipnft.agreement.records import (
     Note,
     Params,
     Said,
-    Standing,
     Transact,
     Wait,
     Wish,
-    members,
 )
-from vipnft.buckets.assign import ranges
+from vipnft.agreement.protocol import Agent
+from vipnft.agreement.records import TABLE, Standing, members
+from vipnft.buckets.ranges import ranges
 from vipnft.errors import KernelError, UsageError, VipnftError
-from vipnft.host import record
+from vipnft.host import locks
 from vipnft.kernel.watch import Watch
 from vipnft.model import Cluster, Mode
 from vipnft.store.contract import Store, StoreError, StoreUnknown, StoreUnreachable
@@ -75,7 +73,7 @@ def run(orders: Orders, store: Store, log: Log) -> str:
     UsageError, StoreError and PactError end it too, with the host silent.
     """
     incarnation = secrets.token_hex(8)
-    with record.living(incarnation) as former, Watch() as watch, Signals() as signals:
+    with locks.living(incarnation) as former, Watch() as watch, Signals() as signals:
         plane = Plane(orders.cluster, orders.host, orders.mode)
         checks = Checks(orders.cluster.agents.checks, orders.cluster.vips)
         loop = _Loop(orders, store, plane, checks, watch, signals, log)

@@ -10,7 +10,8 @@
 import math
 from collections.abc import Collection, Set
 
-from vipnft.agreement.records import RENEWAL, Said, key_of, members, order, patience
+from vipnft.agreement.effects import Said
+from vipnft.agreement.records import RENEWAL, key_of, members, order, patience
 
 
 class Others:

@@ -19,26 +19,28 @@
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from vipnft.agreement.peers import Others
-from vipnft.agreement.records import (
-    RENEWAL,
-    TABLE,
+from vipnft.agreement.effects import (
     Arm,
     Effect,
     Flush,
     Grant,
     Hold,
-    Member,
     Note,
-    Order,
-    PactError,
     Params,
     Said,
-    Standing,
-    Table,
     Transact,
     Wait,
     Wish,
+)
+from vipnft.agreement.peers import Others
+from vipnft.agreement.records import (
+    RENEWAL,
+    TABLE,
+    Member,
+    Order,
+    PactError,
+    Standing,
+    Table,
     key_of,
     members,
     order,

@@ -7,7 +7,6 @@
 import enum
 import functools
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -149,115 +148,6 @@ def order_of(host: str) -> str:
 def patience(lease: float) -> float:
     """Return for how many seconds a beat must stand still before its host is dead."""
     return lease * 1.1 + 0.05
-
-
-# Effects: what a driver does for the generator, and what it sends back.
-
-
-@dataclass(frozen=True, slots=True)
-class Flush:
-    """Kernel: no slot is granted, no bucket is mine. Sends back None."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """Kernel: this slot is not granted, and armed for `lease` seconds from now."""
-
-    slot: int
-    lease: float
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """Kernel: this slot is granted."""
-
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Kernel: this host's part of a table; of None, no bucket is mine."""
-
-    table: Table | None
-    me: str
-
-    @property
-    def owned(self) -> frozenset[int]:
-        """Buckets that are mine, those being joined with them."""
-        owners = self.table.owners if self.table else ()
-        return frozenset(b for b, owner in enumerate(owners) if owner == self.me)
-
-    @property
-    def draining(self) -> frozenset[int]:
-        """Buckets of others in which my connections go on."""
-        drains = self.table.drains if self.table else {}
-        return frozenset(b for b, hosts in drains.items() if self.me in hosts) - self.owned
-
-
-@dataclass(frozen=True, slots=True)
-class Transact:
-    """Store: see store.Store.transact. Sends back a Said, or None if nobody knows."""
-
-    versions: Mapping[str, int]
-    puts: Mapping[str, bytes | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Come back after the rest of a beat; before, to look around: when the table changes if
-    `soon`, and after `most` seconds. Sends back what is asked of this host: a Wish."""
-
-    soon: bool = False
-    most: float = math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A sentence for the log: what changed, and why."""
-
-    text: str
-
-
-Effect = Flush | Arm | Grant | Hold | Transact | Wait | Note
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A store's answer; `now` is this host's monotonic clock after it arrived."""
-
-    done: bool
-    snapshot: Mapping[str, Any]
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked of this host now: its weight and standing; which of its draining buckets
-    have no connection left or are past their time; whether it is time to beat; whether it can't
-    be reached (nothing is left to drain then); whether it is to begin a new life in place; how
-    many packets its kernel took so far."""
-
-    weight: int
-    standing: Standing = Standing.SERVING
-    drained: frozenset[int] = frozenset()
-    due: bool = True
-    cut_off: bool = False
-    renew: bool = False
-    taken: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Params:
-    """Who this agent is: its host, this life's mark and those of lives before it on this
-    machine (which are over), lease in seconds, buckets and how clients are dealt to them."""
-
-    me: str
-    incarnation: str
-    lease: float
-    buckets: int
-    former: frozenset[str] = frozenset()
-    deal: str = ""
-    hold: bool = False
 
 
 def members(snapshot: Mapping[str, Any]) -> dict[str, Member]:

@@ -42,7 +42,7 @@ def agent(
     """
     from vipnft.agent.loop import Orders, run
     from vipnft.agent.signals import HANDLED
-    from vipnft.host.preflight import privileged
+    from vipnft.host.preflight import require_privileged
     from vipnft.store.opening import open_store
 
     mode = pick_mode(hub, switch, multicast, igmp)
@@ -55,7 +55,7 @@ def agent(
             "agents need a store to agree through, and none is given",
             fix='[cluster] store = "etcd://..." in the file, or --store URL',
         )
-    privileged()
+    require_privileged()
     orders = Orders(
         cluster=cluster,
         host=name,

@@ -118,9 +118,9 @@ def down(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
 
     What was applied is remembered on the host, so the cluster file is not read.
     """
-    from vipnft.host import apply
+    from vipnft.host import down
 
-    outcome = apply.down()
+    outcome = down.down()
     for note in outcome.notes:
         print(f"vipnft: {note}", file=sys.stderr)
     print("this host is as it was" if outcome.changed else "nothing is applied here")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vipnft.buckets.assign import parse_ranges, ranges
+from vipnft.buckets.ranges import parse_ranges, ranges
 from vipnft.cli.options import DEFAULT_CONFIG, Config, Drain, load, seconds
 from vipnft.errors import UsageError
 from vipnft.model import Cluster, Owners

@@ -37,12 +37,12 @@ def announce(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
 
     `apply` and `agent` do so by themselves. What was applied counts; the file is not read.
     """
-    from vipnft.host import apply, record
+    from vipnft.host import announce, record
 
     applied = record.load()
     if applied is None:
         raise UsageError("nothing is applied here", fix="vipnft apply --switch")
-    count = apply.announce(applied)
+    count = announce.announce(applied)
     print(f"{len(applied.cluster.vips)} addresses announced, in {count} frames")
 
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vipnft.buckets.assign import ranges
 from vipnft.buckets.phases import Phase, State
+from vipnft.buckets.ranges import ranges
 from vipnft.model import Applied, send_mac
 
 _MANY = 2  # former owners of what is joined; more of them share a line

@@ -65,20 +65,20 @@ def _look(config: Path) -> dict[str, Any]:
 
 def _glance(config: Path) -> dict[str, Any]:
     from vipnft.cli import report
-    from vipnft.host import apply, record
+    from vipnft.host import facts, record
     from vipnft.kernel import libc
 
     applied = record.load()
     if applied is None:
         raise DriftError("nothing is applied here", fix="vipnft apply --switch")
-    phases = apply.share(applied)
+    phases = facts.share(applied)
     moving = any(phase is not None and phase.left > 0 for phase in phases)
     return report.report(
         applied,
-        apply.counters(),
+        facts.counters(),
         phases,
-        apply.connections(applied) if moving else {},
-        apply.inspect(applied),
+        facts.connections(applied) if moving else {},
+        facts.inspect(applied),
         _stale(config, applied),
         {name: libc.mac_of(name) or worn.mac for name, worn in applied.worn.items()},
     )

@@ -6,9 +6,15 @@ of gratuitous ARP are sent, since some listen to the one only (RFC 5944, 4.6).
 
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
-from vipnft.model import BROADCAST, Mode, Nic, send_mac
+from vipnft.errors import UsageError
+from vipnft.host.change import Outcome
+from vipnft.host.facts import macs, present
+from vipnft.kernel.links import Links
+from vipnft.kernel.packet_socket import Port
+from vipnft.model import BROADCAST, Applied, Mode, Nic, send_mac
 from vipnft.ruleset import ndp
 from vipnft.ruleset.ndp import mac
 
@@ -40,3 +46,26 @@ def _advert(vip: IPv6Address, listen: str, send: str) -> bytes:
     body = ndp.advertisement(vip, _ALL_NODES, listen)
     head = struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + vip.packed + _ALL_NODES.packed
     return ethernet(ndp.group_mac(_ALL_NODES), send, _IPV6, head + body)
+
+
+def announce(applied: Applied) -> int:
+    """Tell the segments where the VIPs are; return in how many frames. UsageError if it can't."""
+    with Links() as links:
+        own = macs(applied, present(links, applied))
+    count = 0
+    for nic in applied.nics:
+        with Port(nic.interface) as port:
+            for frame in announcements(nic, applied.mode, own):
+                port.send(frame)
+                count += 1
+    return count
+
+
+def announced(outcome: Outcome, applied: Applied) -> Outcome:
+    """Announce, and say so where it can't be: it serves all the same."""
+    try:
+        announce(applied)
+    except UsageError as error:
+        notes = (*outcome.notes, f"the VIPs were not announced: {error}")
+        return replace(outcome, notes=notes)
+    return outcome

@@ -1,31 +1,27 @@
-# One host: apply, move buckets, down, and what is there now.
+# One host: apply, and move buckets.
 # Rule 1: nothing is touched before it is known that this machine can be that host.
 # Rule 2: a lost terminal stops nothing half-way.
-# Rule 3: down is up backwards: silence first, then address, listen MAC, rules, settings.
-"""Put a Cluster's share onto this machine, move parts of it, take it off, and compare."""
+"""Put a Cluster's share onto this machine, and move parts of it."""
 
-import signal
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 
-from vipnft.buckets.assign import ranges
-from vipnft.buckets.phases import Phase, given, move, owners_of
-from vipnft.errors import KernelError, UsageError
-from vipnft.host import record
-from vipnft.host.announce import announcements
-from vipnft.host.change import Change, Outcome, Undo, attempt, cells, current
-from vipnft.host.drift import Facts, LinkFacts, drift, wanted_sysctls
-from vipnft.host.preflight import fit, privileged
-from vipnft.host.preflight import record as draft
-from vipnft.kernel import clock, flows, nft, scratch, sockets, sysctl
+from vipnft.buckets.phases import given, move, owners_of
+from vipnft.buckets.ranges import ranges
+from vipnft.errors import UsageError
+from vipnft.host import locks, record
+from vipnft.host.announce import announced
+from vipnft.host.change import Change, Outcome
+from vipnft.host.drift import drift
+from vipnft.host.facts import current, expectation, facts, macs
+from vipnft.host.locks import require_untended, uninterrupted
+from vipnft.host.preflight import fit, require_privileged
+from vipnft.host.record import draft
+from vipnft.kernel import clock
 from vipnft.kernel.links import Link, Links
-from vipnft.kernel.packet_socket import Port
-from vipnft.model import Applied, Cluster, Drains, Mode, Owners, Worn
-from vipnft.ruleset import affinity, elements, transactions
-from vipnft.ruleset.tables import NETDEV, TABLES
+from vipnft.model import Applied, Cluster, Drains, Mode, Owners
+from vipnft.ruleset.tables import TABLES
 
 ABSENT = {table.family: "" for table in TABLES}
 """An expectation that nothing in the kernel meets: all rules are to be loaded."""
@@ -47,10 +43,10 @@ def apply(
     with every step before it undone.
     """
     cluster.host(name)
-    privileged()
-    with record.locked(), Links() as links, uninterrupted():
+    require_privileged()
+    with locks.locked(), Links() as links, uninterrupted():
         before = record.load()
-        _untended()
+        require_untended()
         if before and before.leased:
             raise UsageError(
                 "an agent was here and is gone; what the cluster agreed on since, no file says",
@@ -58,7 +54,7 @@ def apply(
             )
         found = fit(links, cluster, name, mode, before)
         for gone in dead:
-            _others(gone, name)
+            _require_other(gone, name)
             if before is None or gone not in before.cluster.weights:
                 cluster.host(gone)
         if before and not reshuffle:
@@ -67,13 +63,13 @@ def apply(
         owners, drains = _owners(before, cluster, name, drain, dead)
         now = replace(now, owners=owners, drains=drains)
         outcome = _bring(links, found, before, now)
-    return _announced(outcome, now) if outcome.changed else outcome
+    return announced(outcome, now) if outcome.changed else outcome
 
 
 def release(buckets: Sequence[int], to: str, drain: int) -> Outcome:
     """Give buckets of this host to host `to`, and drain them: the first half of a move."""
     with _applied() as (links, found, before):
-        _others(to, before.host)
+        _require_other(to, before.host)
         foreign = [b for b in buckets if before.owners[b] != before.host]
         if foreign:
             raise UsageError(
@@ -86,7 +82,7 @@ def take(buckets: Sequence[int], source: str | None, drain: int) -> Outcome:
     """Take buckets: from host `source`, which drains them, or at once where it is None."""
     with _applied() as (links, found, before):
         if source is not None:
-            _others(source, before.host)
+            _require_other(source, before.host)
         mine = [b for b in buckets if before.owners[b] == before.host]
         if mine:
             raise UsageError(f"{before.host} owns {ranges(mine)} already", fix="leave them out")
@@ -94,131 +90,6 @@ def take(buckets: Sequence[int], source: str | None, drain: int) -> Outcome:
             held = replace(before, owners=given(before.owners, buckets, source))
             return _bring(links, found, before, _moved(held, buckets, before.host, drain))
         return _bring(links, found, before, _moved(before, buckets, before.host, 0))
-
-
-def down() -> Outcome:
-    """Give this machine back as it was before the first `apply`; nothing applied is fine."""
-    privileged()
-    _untended()
-    return give_back()
-
-
-def give_back() -> Outcome:
-    """Do what `down` does, also for the agent that lives here."""
-    with record.locked(), Links() as links, uninterrupted():
-        applied = record.load()
-        if applied is None:
-            return _sweep()
-        notes: list[str] = []
-        failures = attempt(_steps_down(links, applied, notes))
-        if failures:
-            raise KernelError(
-                "not all could be given back: " + "; ".join(failures),
-                fix="mend what it names and run `vipnft down` again",
-            )
-        record.forget()
-        return Outcome(changed=True, notes=tuple(notes))
-
-
-def announce(applied: Applied) -> int:
-    """Tell the segments where the VIPs are; return in how many frames. UsageError if it can't."""
-    with Links() as links:
-        own = macs(applied, _links(links, applied))
-    count = 0
-    for nic in applied.nics:
-        with Port(nic.interface) as port:
-            for frame in announcements(nic, applied.mode, own):
-                port.send(frame)
-                count += 1
-    return count
-
-
-def _announced(outcome: Outcome, applied: Applied) -> Outcome:
-    """Announce, and say so where it can't be: it serves all the same."""
-    try:
-        announce(applied)
-    except UsageError as error:
-        notes = (*outcome.notes, f"the VIPs were not announced: {error}")
-        return replace(outcome, notes=notes)
-    return outcome
-
-
-def inspect(applied: Applied) -> tuple[str, ...]:
-    """Return how the kernel differs from what was applied, a line each."""
-    with Links() as links:
-        found = facts(links, applied)
-    return drift(applied, expectation(applied, macs(applied, found.links)), found, current(applied))
-
-
-def counters() -> Mapping[int, tuple[int, int]]:
-    """Return (packets, bytes) that this host took of each bucket; empty without rules."""
-    return elements.counters(nft.elements(NETDEV, "load"))
-
-
-def share(applied: Applied) -> list[Phase | None]:
-    """Return what the kernel does with each bucket, with the time left by its own timers."""
-    return [cell.phase for cell in cells(applied.cluster.buckets)]
-
-
-def connections(applied: Applied) -> Counter[int]:
-    """Return how many live connections this host has in each bucket: TCP's, and QUIC's."""
-    c = applied.cluster
-    quic = [service for service in c.services if service.quic]
-    live = {"tcp": sockets.clients(c.vips), "udp": flows.answered(c.vips) if quic else Counter()}
-    found: Counter[int] = Counter()
-    for protocol, ends in live.items():
-        for (client, port, service), count in ends.items():
-            if protocol == "udp" and not any(affinity.serves(one, service) for one in quic):
-                continue
-            kind = affinity.kind_at(c.services, protocol, service)
-            found[affinity.bucket(kind, client, c.seed, c.buckets, port)] += count
-    return found
-
-
-def facts(links: Links, applied: Applied) -> Facts:
-    """Return what the kernel holds now of what `applied` is about."""
-    there = _links(links, applied)
-    return Facts(
-        links={
-            name: LinkFacts(
-                index=link.index,
-                mac=link.mac,
-                usable=link.up and link.carrier,
-                enslaved=link.master is not None,
-                filters=links.filters(link),
-                groups=links.groups(link),
-            )
-            for name, link in there.items()
-        },
-        holders=links.holders(*applied.cluster.vips),
-        sysctls={
-            key: sysctl.read(key)
-            for key in wanted_sysctls((nic.interface for nic in applied.nics), applied.mode)
-        },
-        tables=nft.listing(TABLES),
-        cells=cells(applied.cluster.buckets),
-    )
-
-
-def _links(links: Links, applied: Applied) -> dict[str, Link]:
-    """Return this host's interfaces on the segments, without those that are gone."""
-    found = {nic.interface: links.find(nic.interface) for nic in applied.nics}
-    return {name: link for name, link in found.items() if link is not None}
-
-
-def macs(applied: Applied, found: Mapping[str, Link | LinkFacts]) -> dict[str, str]:
-    """Return each interface's own MAC, of one that is gone the last known."""
-    last = {name: worn.mac for name, worn in applied.worn.items()}
-    return last | {name: link.mac for name, link in found.items()}
-
-
-def expectation(applied: Applied, macs: Mapping[str, str]) -> dict[str, str]:
-    """Return the nft tables' text, without buckets, as this kernel lists them if all is well."""
-    a = applied
-    commands = transactions.whole(
-        a.cluster, a.host, a.mode, macs, (), granted=True, leased=a.leased
-    )
-    return scratch.listing(commands, TABLES, [nic.interface for nic in a.nics])
 
 
 def _bring(
@@ -271,7 +142,7 @@ def _same_deal(old: Cluster, new: Cluster) -> None:
         )
 
 
-def _others(name: str, me: str) -> None:
+def _require_other(name: str, me: str) -> None:
     if name == me:
         raise UsageError(f"{name} is this host itself", fix="name another host")
 
@@ -279,76 +150,11 @@ def _others(name: str, me: str) -> None:
 @contextmanager
 def _applied() -> Iterator[tuple[Links, dict[str, Link], Applied]]:
     """Hold everything that moving buckets by hand needs; UsageError without an apply before."""
-    privileged()
-    with record.locked(), Links() as links, uninterrupted():
+    require_privileged()
+    with locks.locked(), Links() as links, uninterrupted():
         applied = record.load()
-        _untended()
+        require_untended()
         if applied is None:
             raise UsageError("nothing is applied here", fix="vipnft apply --switch")
         found = fit(links, applied.cluster, applied.host, applied.mode, applied)
         yield links, found, applied
-
-
-def _untended() -> None:
-    if record.tended():
-        raise UsageError(
-            "an agent serves on this machine, and it alone moves buckets here",
-            fix="vipnft drain, resume or weight; or stop it first: systemctl stop vipnft-agent",
-        )
-
-
-def _steps_down(links: Links, applied: Applied, notes: list[str]) -> Iterator[Undo]:
-    # By their index: they may have other names by now.
-    there = {name: links.at(worn.index) for name, worn in applied.worn.items()}
-    known = {name: link for name, link in there.items() if link is not None}
-    if nft.listing((NETDEV,)):
-        yield _revoke
-    for vip in applied.addresses:
-        yield partial(links.remove_address, vip)
-    for name, link in known.items():
-        yield from _unlisten(links, link, applied.worn[name], applied.mode, notes)
-    yield partial(nft.apply, transactions.nothing())
-    for key, value in applied.sysctls.items():
-        name = next((one for one in applied.worn if f"/conf/{one}/" in key), "")
-        if name in known:
-            here = key.replace(f"/conf/{name}/", f"/conf/{known[name].name}/")
-            if sysctl.read(here) != value:
-                yield partial(sysctl.write, here, value)
-
-
-def _unlisten(links: Links, link: Link, worn: Worn, mode: Mode, notes: list[str]) -> Iterator[Undo]:
-    for group in worn.groups:
-        yield partial(links.leave, link, group)
-    if mode is Mode.HUB and link.mac != worn.mac:
-        yield lambda: notes.extend(links.set_mac(link, worn.mac))
-    for mac in worn.filters:
-        yield partial(links.unlisten, link, mac)
-
-
-def _revoke() -> None:
-    """Fall silent at once; a ruleset that somebody broke may lack the set for it."""
-    with suppress(KernelError):
-        nft.apply([*transactions.grant(), *transactions.revoke()])
-
-
-def _sweep() -> Outcome:
-    """Without a record: remove nft tables of ours that somehow stayed, and say what may be left."""
-    if not nft.listing(TABLES):
-        return Outcome(changed=False)
-    nft.apply(transactions.nothing())
-    raise KernelError(
-        "nft tables named vipnft stood here without a record of what was before; they are removed",
-        fix="look for the rest: VIPs on lo, the listen MAC on or in the filter of the interface,"
-        " arp_ignore and arp_announce",
-    )
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let no signal that a terminal or a person sends stop a change half-way."""
-    held = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP}
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from vipnft.buckets.phases import Phase, phases
 from vipnft.errors import KernelError, VipnftError
 from vipnft.host import record
-from vipnft.host.drift import Facts, link_drift, skeleton_drift, wanted_sysctls
-from vipnft.kernel import clock, nft, sysctl
+from vipnft.host.drift import Facts, link_drift, skeleton_drift
+from vipnft.host.facts import cells, current
+from vipnft.host.settings import wanted_sysctls
+from vipnft.kernel import nft, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Mode, Worn
 from vipnft.ruleset import elements, ndp, transactions
@@ -42,17 +43,6 @@ def whole(applied: Applied, macs: Mapping[str, str], *, granted: bool) -> Comman
     return transactions.whole(
         a.cluster, a.host, a.mode, macs, now, granted=granted, leased=a.leased
     )
-
-
-def current(applied: Applied) -> tuple[Phase, ...]:
-    """Return what this host is to do with each bucket by now."""
-    return phases(applied.owners, applied.drains, applied.host, clock.boottime())
-
-
-def cells(size: int) -> list[elements.Cell]:
-    """Return what the kernel holds of each bucket."""
-    found = {name: nft.elements(table, name) for table, name in elements.CONTAINERS}
-    return elements.read(found, size)
 
 
 class Change:

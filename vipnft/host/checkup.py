@@ -17,8 +17,8 @@ from vipnft.kernel import libc, nft, scratch, sysctl
 from vipnft.kernel.links import ONE_MAC, Link, Links
 from vipnft.model import Cluster, Mode, Nic
 from vipnft.ruleset import transactions
-from vipnft.ruleset.nftjson import Commands, Table
-from vipnft.ruleset.tables import INET, NETDEV, TABLES
+from vipnft.ruleset.nftjson import Commands
+from vipnft.ruleset.tables import INET, NETDEV, TABLES, Table
 
 _EGRESS_SINCE = (5, 16)  # nftables wiki, "List of updates since Linux kernel 3.13"
 _EGRESS_NFT = (1, 0, 1)

@@ -2,18 +2,13 @@
 # Rule 1: nothing is changed here; a refusal says what to do.
 """The interfaces a host is to serve on, and the record of how they were."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 from vipnft.errors import UsageError
-from vipnft.host.drift import wanted_sysctls
-from vipnft.kernel import libc, sysctl
+from vipnft.kernel import libc
 from vipnft.kernel.links import Link, Links
-from vipnft.model import Applied, Cluster, Mode, Nic, Worn
-from vipnft.ruleset import ndp
+from vipnft.model import Applied, Cluster, Mode, Nic
 
 
-def privileged() -> None:
+def require_privileged() -> None:
     """Refuse to go on without the right to change the network: UsageError."""
     if not libc.capable(libc.CAP_NET_ADMIN):
         raise UsageError("changing the network needs root (CAP_NET_ADMIN)", fix="run it with sudo")
@@ -100,47 +95,3 @@ def _fit(links: Links, nic: Nic, mode: Mode, before: Applied | None) -> Link:
                 fix=f"give {other.name} another MAC, or set another cluster.listen_mac",
             )
     return link
-
-
-def record(
-    links: Links,
-    found: Mapping[str, Link],
-    before: Applied | None,
-    cluster: Cluster,
-    *,
-    name: str,
-    mode: Mode,
-) -> Applied:
-    """Return the record of what is about to be applied; what was first there stays known."""
-    holders = links.holders(*cluster.vips)
-    added = before.addresses if before else ()
-    old = before.worn if before else {}
-    fresh = [i for i, link in found.items() if i not in old or old[i].index != link.index]
-    values = {key: sysctl.read(key) for key in wanted_sysctls(fresh, mode)}
-    known = before.sysctls if before else {}
-    return Applied(
-        cluster=cluster,
-        host=name,
-        mode=mode,
-        owners=(),
-        worn={
-            nic.interface: _worn(links, found[nic.interface], nic, mode, old.get(nic.interface))
-            for nic in cluster.nics(name)
-        },
-        sysctls={**known, **{key: value for key, value in values.items() if value is not None}},
-        addresses=tuple(
-            str(vip) for vip in cluster.vips if str(vip) in added or not holders[str(vip)]
-        ),
-    )
-
-
-def _worn(links: Links, link: Link, nic: Nic, mode: Mode, before: Worn | None) -> Worn:
-    """Return an interface's record: what will be put on it is what is not there by itself."""
-    old = before if before and before.index == link.index else Worn(index=link.index, mac=link.mac)
-    listen, there = nic.listen_mac(mode), links.groups(link)
-    filters: tuple[str, ...] = ()
-    if mode in {Mode.SWITCH, Mode.MULTICAST}:
-        ours = listen in old.filters or listen not in links.filters(link)
-        filters = (listen,) if ours else ()
-    groups = tuple(g for g in ndp.groups(nic, mode) if g in old.groups or g not in there)
-    return replace(old, filters=filters, groups=groups)

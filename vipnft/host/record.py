@@ -5,89 +5,29 @@
 # Rule 3: the file holds the seed: only root reads it.
 """The record of what `apply` did to this host, and how the host was before."""
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import Any
 
 from vipnft.config import reader
 from vipnft.config.writer import render
 from vipnft.errors import ConfigError, KernelError, UsageError
-from vipnft.kernel import libc
-from vipnft.model import Applied, Mode, Worn
+from vipnft.host.locks import DIRECTORY, path_of
+from vipnft.host.settings import wanted_sysctls
+from vipnft.kernel import sysctl
+from vipnft.kernel.links import Link, Links
+from vipnft.model import Applied, Cluster, Mode, Nic, Worn
+from vipnft.ruleset import ndp
 
-DIRECTORY = Path("/run/vipnft")
 _VERSION = 5
-_LIVES = 16  # of earlier agents that are remembered
-
-
-@contextmanager
-def locked() -> Iterator[None]:
-    """Hold the one lock under which this network namespace is changed."""
-    handle = _opened(".lock")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def living(incarnation: str) -> Iterator[frozenset[str]]:
-    """Be the one agent of this network namespace; gives the lives before this one, which are over.
-
-    UsageError if an agent lives here. What is written outlasts a kill, not a reboot.
-    """
-    handle = _claim()
-    if handle is None:
-        raise UsageError("an agent runs on this machine already", fix="systemctl status vipnft")
-    with os.fdopen(handle, "r+", encoding="ascii") as file:
-        lives = file.read().split()[-_LIVES:]
-        file.seek(0)
-        file.write("\n".join([*lives, incarnation]) + "\n")
-        file.truncate()
-        file.flush()
-        yield frozenset(lives)
-
-
-def tended() -> bool:
-    """Tell whether an agent lives in this network namespace."""
-    if not _path(".agent").exists():
-        return False
-    handle = _claim()
-    if handle is not None:
-        os.close(handle)
-    return handle is None
-
-
-def _claim() -> int | None:
-    """Return the agents' lock, held; None if somebody else holds it."""
-    handle = _opened(".agent")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def _opened(suffix: str) -> int:
-    try:
-        DIRECTORY.mkdir(mode=0o755, exist_ok=True)
-        return os.open(_path(suffix), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise UsageError(
-            f"{DIRECTORY} can't be written: {error.strerror}", fix="run it with sudo"
-        ) from error
 
 
 def load() -> Applied | None:
     """Return what was applied in this network namespace; None if nothing is."""
-    path = _path(".json")
+    path = path_of(".json")
     try:
         text = path.read_bytes()
     except FileNotFoundError:
@@ -103,7 +43,7 @@ def load() -> Applied | None:
             host=found["host"],
             mode=Mode(found["mode"]),
             owners=tuple(found["owners"]),
-            worn={name: _worn(one) for name, one in found["worn"].items()},
+            worn={name: _loaded(one) for name, one in found["worn"].items()},
             sysctls=found["sysctls"],
             addresses=tuple(found["addresses"]),
             drains={int(b): dict(hosts) for b, hosts in found["drains"].items()},
@@ -121,7 +61,7 @@ def load() -> Applied | None:
 
 def save(record: Applied) -> None:
     """Write the record so that a crash leaves the old one or the new one."""
-    path = _path(".json")
+    path = path_of(".json")
     fresh = path.with_suffix(".new")
     text = json.dumps(
         {
@@ -152,7 +92,7 @@ def save(record: Applied) -> None:
         ) from error
 
 
-def _worn(found: dict[str, Any]) -> Worn:
+def _loaded(found: dict[str, Any]) -> Worn:
     return Worn(
         index=found["index"],
         mac=found["mac"],
@@ -163,8 +103,48 @@ def _worn(found: dict[str, Any]) -> Worn:
 
 def forget() -> None:
     """Remove the record: the host is as it was."""
-    _path(".json").unlink(missing_ok=True)
+    path_of(".json").unlink(missing_ok=True)
 
 
-def _path(suffix: str) -> Path:
-    return DIRECTORY / f"{libc.netns_cookie()}{suffix}"
+def draft(
+    links: Links,
+    found: Mapping[str, Link],
+    before: Applied | None,
+    cluster: Cluster,
+    *,
+    name: str,
+    mode: Mode,
+) -> Applied:
+    """Return the record of what is about to be applied; what was first there stays known."""
+    holders = links.holders(*cluster.vips)
+    added = before.addresses if before else ()
+    old = before.worn if before else {}
+    fresh = [i for i, link in found.items() if i not in old or old[i].index != link.index]
+    values = {key: sysctl.read(key) for key in wanted_sysctls(fresh, mode)}
+    known = before.sysctls if before else {}
+    return Applied(
+        cluster=cluster,
+        host=name,
+        mode=mode,
+        owners=(),
+        worn={
+            nic.interface: _fresh(links, found[nic.interface], nic, mode, old.get(nic.interface))
+            for nic in cluster.nics(name)
+        },
+        sysctls={**known, **{key: value for key, value in values.items() if value is not None}},
+        addresses=tuple(
+            str(vip) for vip in cluster.vips if str(vip) in added or not holders[str(vip)]
+        ),
+    )
+
+
+def _fresh(links: Links, link: Link, nic: Nic, mode: Mode, before: Worn | None) -> Worn:
+    """Return an interface's record: what will be put on it is what is not there by itself."""
+    old = before if before and before.index == link.index else Worn(index=link.index, mac=link.mac)
+    listen, there = nic.listen_mac(mode), links.groups(link)
+    filters: tuple[str, ...] = ()
+    if mode in {Mode.SWITCH, Mode.MULTICAST}:
+        ours = listen in old.filters or listen not in links.filters(link)
+        filters = (listen,) if ours else ()
+    groups = tuple(g for g in ndp.groups(nic, mode) if g in old.groups or g not in there)
+    return replace(old, filters=filters, groups=groups)

@@ -11,7 +11,8 @@ from typing import Any
 import nftables
 
 from vipnft.errors import KernelError
-from vipnft.ruleset.nftjson import Commands, Table, render
+from vipnft.ruleset.nftjson import Commands, render
+from vipnft.ruleset.tables import Table
 
 
 @functools.cache

@@ -12,7 +12,8 @@ from pathlib import Path
 from vipnft.errors import KernelError, UsageError, VipnftError
 from vipnft.kernel import libc, nft
 from vipnft.kernel.links import stand_in
-from vipnft.ruleset.nftjson import Commands, Table
+from vipnft.ruleset.nftjson import Commands
+from vipnft.ruleset.tables import Table
 
 
 def listing(

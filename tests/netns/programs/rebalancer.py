@@ -11,10 +11,10 @@ import resource
 import sys
 import time
 
-from vipnft.buckets.assign import parse_ranges
 from vipnft.buckets.phases import Phase, State
+from vipnft.buckets.ranges import parse_ranges
 from vipnft.host import record
-from vipnft.host.change import cells, current
+from vipnft.host.facts import cells, current
 from vipnft.kernel import nft
 from vipnft.ruleset import elements
 

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from vipnft.agreement import peers, protocol, records
-from vipnft.agreement.protocol import Agent
-from vipnft.agreement.records import (
+from vipnft.agreement.effects import (
     Arm,
     Flush,
     Grant,
@@ -24,12 +23,12 @@ from vipnft.agreement.records import (
     Note,
     Params,
     Said,
-    Standing,
     Transact,
     Wait,
     Wish,
-    key_of,
 )
+from vipnft.agreement.protocol import Agent
+from vipnft.agreement.records import Standing, key_of
 from vipnft.errors import UsageError
 
 BUCKETS = 4

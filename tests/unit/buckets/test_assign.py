@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vipnft.buckets import rendezvous
-from vipnft.buckets.assign import Move, assign, moves, parse_ranges, ranges
+from vipnft.buckets.assign import Move, assign, moves
+from vipnft.buckets.ranges import parse_ranges, ranges
 from vipnft.errors import UsageError
 
 Previous = Sequence[str | None]

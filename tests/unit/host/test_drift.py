@@ -7,7 +7,8 @@ import pytest
 
 from tests.samples import LISTEN, OWN, small
 from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
-from vipnft.host.drift import Facts, LinkFacts, drift, skeleton_drift, wanted_sysctls
+from vipnft.host.drift import Facts, LinkFacts, drift, skeleton_drift
+from vipnft.host.settings import wanted_sysctls
 from vipnft.model import Applied, Mode, Worn
 from vipnft.ruleset.elements import Cell, cell
 

@@ -1,0 +1,88 @@
+"""Give this machine back as it was before the first `apply`.
+
+Rule 1: down is up backwards: silence first, then address, listen MAC, rules, settings."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+
+from vipnft.errors import KernelError
+from vipnft.host import locks, record
+from vipnft.host.change import Outcome, Undo, attempt
+from vipnft.host.locks import require_untended, uninterrupted
+from vipnft.host.preflight import require_privileged
+from vipnft.kernel import nft, sysctl
+from vipnft.kernel.links import Link, Links
+from vipnft.model import Applied, Mode, Worn
+from vipnft.ruleset import transactions
+from vipnft.ruleset.tables import NETDEV, TABLES
+
+
+def down() -> Outcome:
+    """Give this machine back as it was before the first `apply`; nothing applied is fine."""
+    require_privileged()
+    require_untended()
+    return give_back()
+
+
+def give_back() -> Outcome:
+    """Do what `down` does, also for the agent that lives here."""
+    with locks.locked(), Links() as links, uninterrupted():
+        applied = record.load()
+        if applied is None:
+            return _sweep()
+        notes: list[str] = []
+        failures = attempt(_steps_down(links, applied, notes))
+        if failures:
+            raise KernelError(
+                "not all could be given back: " + "; ".join(failures),
+                fix="mend what it names and run `vipnft down` again",
+            )
+        record.forget()
+        return Outcome(changed=True, notes=tuple(notes))
+
+
+def _steps_down(links: Links, applied: Applied, notes: list[str]) -> Iterator[Undo]:
+    # By their index: they may have other names by now.
+    there = {name: links.at(worn.index) for name, worn in applied.worn.items()}
+    known = {name: link for name, link in there.items() if link is not None}
+    if nft.listing((NETDEV,)):
+        yield _revoke
+    for vip in applied.addresses:
+        yield partial(links.remove_address, vip)
+    for name, link in known.items():
+        yield from _unlisten(links, link, applied.worn[name], applied.mode, notes)
+    yield partial(nft.apply, transactions.nothing())
+    for key, value in applied.sysctls.items():
+        name = next((one for one in applied.worn if f"/conf/{one}/" in key), "")
+        if name in known:
+            here = key.replace(f"/conf/{name}/", f"/conf/{known[name].name}/")
+            if sysctl.read(here) != value:
+                yield partial(sysctl.write, here, value)
+
+
+def _unlisten(links: Links, link: Link, worn: Worn, mode: Mode, notes: list[str]) -> Iterator[Undo]:
+    for group in worn.groups:
+        yield partial(links.leave, link, group)
+    if mode is Mode.HUB and link.mac != worn.mac:
+        yield lambda: notes.extend(links.set_mac(link, worn.mac))
+    for mac in worn.filters:
+        yield partial(links.unlisten, link, mac)
+
+
+def _revoke() -> None:
+    """Fall silent at once; a ruleset that somebody broke may lack the set for it."""
+    with suppress(KernelError):
+        nft.apply([*transactions.grant(), *transactions.revoke()])
+
+
+def _sweep() -> Outcome:
+    """Without a record: remove nft tables of ours that somehow stayed, and say what may be left."""
+    if not nft.listing(TABLES):
+        return Outcome(changed=False)
+    nft.apply(transactions.nothing())
+    raise KernelError(
+        "nft tables named vipnft stood here without a record of what was before; they are removed",
+        fix="look for the rest: VIPs on lo, the listen MAC on or in the filter of the interface,"
+        " arp_ignore and arp_announce",
+    )

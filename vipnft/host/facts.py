@@ -1,0 +1,102 @@
+"""What the kernel holds of what was applied."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from vipnft.buckets.phases import Phase, phases
+from vipnft.host.drift import Facts, LinkFacts, drift
+from vipnft.host.settings import wanted_sysctls
+from vipnft.kernel import clock, flows, nft, scratch, sockets, sysctl
+from vipnft.kernel.links import Link, Links
+from vipnft.model import Applied
+from vipnft.ruleset import affinity, elements, transactions
+from vipnft.ruleset.tables import NETDEV, TABLES
+
+
+def current(applied: Applied) -> tuple[Phase, ...]:
+    """Return what this host is to do with each bucket by now."""
+    return phases(applied.owners, applied.drains, applied.host, clock.boottime())
+
+
+def cells(size: int) -> list[elements.Cell]:
+    """Return what the kernel holds of each bucket."""
+    found = {name: nft.elements(table, name) for table, name in elements.CONTAINERS}
+    return elements.read(found, size)
+
+
+def inspect(applied: Applied) -> tuple[str, ...]:
+    """Return how the kernel differs from what was applied, a line each."""
+    with Links() as links:
+        found = facts(links, applied)
+    return drift(applied, expectation(applied, macs(applied, found.links)), found, current(applied))
+
+
+def counters() -> Mapping[int, tuple[int, int]]:
+    """Return (packets, bytes) that this host took of each bucket; empty without rules."""
+    return elements.counters(nft.elements(NETDEV, "load"))
+
+
+def share(applied: Applied) -> list[Phase | None]:
+    """Return what the kernel does with each bucket, with the time left by its own timers."""
+    return [cell.phase for cell in cells(applied.cluster.buckets)]
+
+
+def connections(applied: Applied) -> Counter[int]:
+    """Return how many live connections this host has in each bucket: TCP's, and QUIC's."""
+    c = applied.cluster
+    quic = [service for service in c.services if service.quic]
+    live = {"tcp": sockets.clients(c.vips), "udp": flows.answered(c.vips) if quic else Counter()}
+    found: Counter[int] = Counter()
+    for protocol, ends in live.items():
+        for (client, port, service), count in ends.items():
+            if protocol == "udp" and not any(affinity.serves(one, service) for one in quic):
+                continue
+            kind = affinity.kind_at(c.services, protocol, service)
+            found[affinity.bucket(kind, client, c.seed, c.buckets, port)] += count
+    return found
+
+
+def facts(links: Links, applied: Applied) -> Facts:
+    """Return what the kernel holds now of what `applied` is about."""
+    there = present(links, applied)
+    return Facts(
+        links={
+            name: LinkFacts(
+                index=link.index,
+                mac=link.mac,
+                usable=link.up and link.carrier,
+                enslaved=link.master is not None,
+                filters=links.filters(link),
+                groups=links.groups(link),
+            )
+            for name, link in there.items()
+        },
+        holders=links.holders(*applied.cluster.vips),
+        sysctls={
+            key: sysctl.read(key)
+            for key in wanted_sysctls((nic.interface for nic in applied.nics), applied.mode)
+        },
+        tables=nft.listing(TABLES),
+        cells=cells(applied.cluster.buckets),
+    )
+
+
+def present(links: Links, applied: Applied) -> dict[str, Link]:
+    """Return this host's interfaces on the segments, without those that are gone."""
+    found = {nic.interface: links.find(nic.interface) for nic in applied.nics}
+    return {name: link for name, link in found.items() if link is not None}
+
+
+def macs(applied: Applied, found: Mapping[str, Link | LinkFacts]) -> dict[str, str]:
+    """Return each interface's own MAC, of one that is gone the last known."""
+    last = {name: worn.mac for name, worn in applied.worn.items()}
+    return last | {name: link.mac for name, link in found.items()}
+
+
+def expectation(applied: Applied, macs: Mapping[str, str]) -> dict[str, str]:
+    """Return the nft tables' text, without buckets, as this kernel lists them if all is well."""
+    a = applied
+    commands = transactions.whole(
+        a.cluster, a.host, a.mode, macs, (), granted=True, leased=a.leased
+    )
+    return scratch.listing(commands, TABLES, [nic.interface for nic in a.nics])
