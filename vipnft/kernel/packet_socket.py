@@ -25,7 +25,7 @@ class Port:
         self._member: socket.socket | None = None
         try:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        except PermissionError as error:
+        except OSError as error:  # EAFNOSUPPORT where a service manager lets no such socket be
             raise UsageError(
                 "raw frames need root (CAP_NET_RAW)", fix="run it with sudo"
             ) from error
