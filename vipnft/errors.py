@@ -5,8 +5,8 @@ VipnftError                 exit code 1
 │   └── ConfigError         2   the cluster file: every fault at once
 ├── DriftError              3   the kernel no longer holds what was applied
 ├── KernelError             1   nftables, a link or a sysctl refused
-├── StoreError              1   in `store`: unreachable, unknown, refused, corrupt
-└── PactError               1   in `pact`: a key in the store that can't be used
+├── StoreError              1   in `store.contract`: unreachable, unknown, refused, corrupt
+└── AgreementError          1   in `agreement.records`: a key in the store that can't be used
 """
 
 from collections.abc import Sequence

@@ -164,7 +164,7 @@ class Cluster:
 
     def nics(self, name: str) -> tuple[Nic, ...]:
         """Return host `name`'s interfaces, one a segment."""
-        host = self.host(name)
+        host = self.require_host(name)
         return tuple(
             Nic(
                 interface=host.interfaces.get(s.interface, s.interface),
@@ -175,7 +175,7 @@ class Cluster:
             for s in self.segments
         )
 
-    def host(self, name: str) -> Host:
+    def require_host(self, name: str) -> Host:
         """Return the host called `name`; UsageError names those there are."""
         for host in self.hosts:
             if host.name == name:
@@ -193,7 +193,7 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Worn:
+class InterfaceRecord:
     """An interface as it was when first touched: its index and own MAC; and what was put on it:
     MACs into its filter, a group that it joined."""
 
@@ -216,7 +216,7 @@ class Applied:
     host: str
     mode: Mode
     owners: Owners
-    worn: Mapping[str, Worn]
+    worn: Mapping[str, InterfaceRecord]
     sysctls: Mapping[str, str] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()
     drains: Drains = field(default_factory=dict)

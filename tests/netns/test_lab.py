@@ -164,18 +164,18 @@ def test_bad_names_are_refused(bad: str) -> None:
 
 def test_a_failure_while_building_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = name("broken")
-    holders = []
+    carriers = []
 
     def fail(state: State) -> None:
-        holders.append(os.pidfd_open(state.pid))
+        carriers.append(os.pidfd_open(state.pid))
         raise ZeroDivisionError
 
     monkeypatch.setattr("vipnft.lab.state.write", fail)
     with pytest.raises(ZeroDivisionError):
         Lab.up(mine, 2)
-    for holder in holders:
+    for holder in carriers:
         gone(holder)
-    assert len(holders) == 1
+    assert len(carriers) == 1
     assert not traces(mine)
 
 
@@ -344,7 +344,7 @@ def test_the_wire_counts_arp_and_knows_directions(switch: Lab) -> None:
 def test_a_wire_that_lost_frames_gives_no_figures(
     switch: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vipnft.lab.capture.BUFFER", 4096)
+    monkeypatch.setattr("vipnft.lab.capture.BUFFER_BYTES", 4096)
     with (
         Wire(switch, "router") as wire,
         wire._news,  # it can't read on while we hold this

@@ -139,6 +139,45 @@ def test_only_the_command_line_prints_and_exits() -> None:
         assert not {"print", "exit", "quit"} & calls, module
 
 
+@pytest.mark.parametrize("package", [p.parent for p in PACKAGE.glob("*/__init__.py")], ids=str)
+def test_a_package_says_what_it_is_for_and_holds_nothing_else(package: Path) -> None:
+    tree = TREES[package.name]
+    assert len(tree.body) == 1
+    assert "May import" in (ast.get_docstring(tree) or "")
+
+
+def test_no_class_has_more_than_12_fields_and_no_function_more_than_50_lines() -> None:
+    assert not [*fat_classes(), *long_functions()]
+
+
+def fat_classes() -> Iterator[str]:
+    """Yield each class with more than 12 fields, and how many: `self.x = ...`, or declared."""
+    for module, tree in TREES.items():
+        for node in (n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)):
+            fields = {
+                one.attr
+                for one in ast.walk(node)
+                if isinstance(one, ast.Attribute)
+                and isinstance(one.ctx, ast.Store)
+                and isinstance(one.value, ast.Name)
+                and one.value.id == "self"
+            }
+            fields |= {
+                one.target.id
+                for one in node.body
+                if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+            }
+            if len(fields) > 12:
+                yield f"{module}.{node.name}: {len(fields)} fields"
+
+
+def long_functions() -> Iterator[str]:
+    for module, tree in TREES.items():
+        for node in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)):
+            if (lines := (node.end_lineno or 0) - node.lineno + 1) > 50:
+                yield f"{module}.{node.name}: {lines} lines"
+
+
 def test_no_module_is_past_400_lines() -> None:
     lines = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
     assert not {str(path): n for path, n in lines.items() if n > 400}

@@ -1,11 +1,12 @@
-# The edge to this host's services: does what serves the VIPs work?
-# Rule 1: a probe ends at its timeout as a whole, whatever the other side does, and ends in "" or
-#         in a reason; what it raises is a reason, too, never the end of its thread.
-# Rule 2: nobody waits for a probe: `failing` only reads what the last ones left.
-# Rule 3: the first result counts at once; then `rise` or `fall` in a row change the state.
-# Rule 4: of a command nothing is left behind: its whole process group is killed, also when it
-#         ended well. A second one is not started while one can't be killed.
-"""Run a host's checks, each in a thread of its own."""
+"""Run a host's checks, each in a thread of its own.
+
+Rule 1: a probe ends at its timeout as a whole, whatever the other side does, and ends in "" or
+        in a reason; what it raises is a reason, too, never the end of its thread.
+Rule 2: nobody waits for a probe: `failing` only reads what the last ones left.
+Rule 3: the first result counts at once; then `rise` or `fall` in a row change the state.
+Rule 4: of a command nothing is left behind: its whole process group is killed, also when it
+        ended well. A second one is not started while one can't be killed.
+"""
 
 import os
 import select
@@ -27,11 +28,11 @@ from vipnft.model import Address, Check
 if TYPE_CHECKING:
     import dns.message
 
-_PAGE = 1_000_000
+_PAGE_BYTES = 1_000_000
 """Bytes of a page that are read; text behind them is not found."""
-_GRACE = 0.2
+_GRACE_S = 0.2
 """How much longer than its timeout a probe may take to clean up, seconds."""
-_LONGEST = 300
+_LONGEST_CHARS = 300
 """Letters of a reason, or of a command, that are shown."""
 
 
@@ -53,9 +54,9 @@ class Checks:
             watch.thread.start()
 
     def stop(self) -> None:
-        """Probe no more; takes at most the longest timeout and `_GRACE`. Again: nothing."""
+        """Probe no more; takes at most the longest timeout and `_GRACE_S`. Again: nothing."""
         self._stop.set()
-        deadline = time.monotonic() + self._longest + _GRACE
+        deadline = time.monotonic() + self._longest + _GRACE_S
         for watch in self._watches:
             if watch.thread.ident is not None:
                 watch.thread.join(max(0.0, deadline - time.monotonic()))
@@ -153,7 +154,7 @@ class _Watch:
 
 def _title(check: Check, vip: Address) -> str:
     if check.kind == "exec":
-        return f"exec {shlex.join(check.command)[:_LONGEST]}"
+        return f"exec {shlex.join(check.command)[:_LONGEST_CHARS]}"
     what = {"http": check.path, "dns": f" {check.name} {check.type}"}.get(check.kind, "")
     return f"{check.kind} {f'[{vip}]' if vip.version == 6 else vip}:{check.port}{what}"
 
@@ -161,7 +162,7 @@ def _title(check: Check, vip: Address) -> str:
 def _line(text: str) -> str:
     """Return text of any origin as one line of bounded length that is fit for a terminal."""
     line = " ".join(text.split())
-    return "".join(c if c.isprintable() else "?" for c in line)[: 2 * _LONGEST]
+    return "".join(c if c.isprintable() else "?" for c in line)[: 2 * _LONGEST_CHARS]
 
 
 def _family(vip: Address) -> int:
@@ -208,11 +209,11 @@ def _http(check: Check, vip: Address) -> str:
         with connection.getresponse() as response:
             if response.status != check.status:
                 return f"status {response.status}, not {check.status}"
-            page = response.read(_PAGE)
-            if response.length and len(page) < _PAGE:
+            page = response.read(_PAGE_BYTES)
+            if response.length and len(page) < _PAGE_BYTES:
                 return f"the page ends {response.length} bytes early"
     if check.body.encode() not in page:
-        return f"no {check.body[:_LONGEST]!r} in the answer"
+        return f"no {check.body[:_LONGEST_CHARS]!r} in the answer"
     return ""
 
 
@@ -287,7 +288,7 @@ class _Command:
             in_time = _readable(exited, 0)
             with suppress(ProcessLookupError, PermissionError):  # the latter: it became another's
                 os.killpg(pid, signal.SIGKILL)  # still its number: it is not reaped yet
-            if not _readable(exited, _GRACE):
+            if not _readable(exited, _GRACE_S):
                 self._immortal = pid
                 return f"still running after {check.timeout:g} s, and can't be killed"
         finally:

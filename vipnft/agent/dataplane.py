@@ -1,10 +1,11 @@
-# This host's data plane, as an agent drives it: silent unless the lease says otherwise.
-# Rule 1: rules are loaded silent; only arm and grant, in that order, make the host answer.
-# Rule 2: what the kernel holds is compared with what the same kernel listed right after the
-#         rules were loaded: that needs no scratch network namespace, so no right beyond
-#         CAP_NET_ADMIN.
-# Rule 3: a table of the agents is brought in as elements alone: under traffic that loses nothing.
-"""Rules, lease and buckets of one host under an agent."""
+"""Rules, lease and buckets of one host under an agent.
+
+Rule 1: rules are loaded silent; only arm and grant, in that order, make the host answer.
+Rule 2: what the kernel holds is compared with what the same kernel listed right after the
+        rules were loaded: that needs no scratch network namespace, so no right beyond
+        CAP_NET_ADMIN.
+Rule 3: a table of the agents is brought in as elements alone: under traffic that loses nothing.
+"""
 
 import math
 from collections import Counter
@@ -26,7 +27,7 @@ from vipnft.ruleset import elements, transactions
 from vipnft.ruleset.tables import NETDEV, TABLES
 
 
-class Plane:
+class Dataplane:
     """The data plane of host `name`; nothing is touched before `up`, but for `flush`."""
 
     def __init__(self, cluster: Cluster, name: str, mode: Mode) -> None:
@@ -68,7 +69,7 @@ class Plane:
         if self._sound:
             self._lease.grant(slot)
 
-    def hold(self, owners: Owners, drains: Drains) -> None:
+    def adopt(self, owners: Owners, drains: Drains) -> None:
         """Make this host's part of a table its buckets; nothing is granted until that is done."""
         if self._applied is None:
             self.up()

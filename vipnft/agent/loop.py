@@ -1,10 +1,11 @@
-# The loop of an agent: it does what the agreement asks for, on the real kernel and store.
-# Rule 1: it decides nothing about buckets; that is agreement's. It says how this host is.
-# Rule 2: the store is given less time than the lease has, so that a beat that hangs is known as
-#         one while there is still time for the next.
-# Rule 3: whatever ends the loop, the host is silent afterwards.
-# Rule 4: one line in the log for each change, with its reason.
-"""Run one host's agent until it is told to stop."""
+"""Run one host's agent until it is told to stop.
+
+Rule 1: it decides nothing about buckets; that is agreement's. It says how this host is.
+Rule 2: the store is given less time than the lease has, so that a beat that hangs is known as
+        one while there is still time for the next.
+Rule 3: whatever ends the loop, the host is silent afterwards.
+Rule 4: one line in the log for each change, with its reason.
+"""
 
 import os
 import secrets
@@ -18,23 +19,23 @@ from typing import Any
 
 from vipnft.agent import systemd
 from vipnft.agent.checks import Checks
-from vipnft.agent.dataplane import Plane, endless
-from vipnft.agent.reception import Hearing
+from vipnft.agent.dataplane import Dataplane, endless
+from vipnft.agent.reception import Reception
 from vipnft.agent.signals import Signals
 from vipnft.agreement.effects import (
+    Adopt,
     Arm,
     Effect,
     Flush,
     Grant,
-    Hold,
     Note,
     Params,
-    Said,
+    Reply,
     Transact,
     Wait,
     Wish,
 )
-from vipnft.agreement.protocol import Agent
+from vipnft.agreement.protocol import Life
 from vipnft.agreement.records import TABLE, Standing, members
 from vipnft.buckets.ranges import ranges
 from vipnft.errors import KernelError, UsageError, VipnftError
@@ -43,13 +44,13 @@ from vipnft.kernel.watch import Watch
 from vipnft.model import Cluster, Mode
 from vipnft.store.contract import Store, StoreError, StoreUnknown, StoreUnreachable
 
-_SOON = 0.005  # seconds between two looks at a store without hints while buckets are to come
-_JUST = 0.001  # seconds later than a time that must be past
-_ALIVE = 1.0  # seconds between two signs of life for systemd
-_PATIENCE = 10.0  # seconds without a store after which an agent that is to stop just does
-_CONTENT = 5.0  # seconds between two comparisons of the kernel's contents
-_CONNECTIONS = 1.0  # seconds between two looks at which drains are over
-_BACKOFF = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
+_SOON_S = 0.005  # seconds between two looks at a store without hints while buckets are to come
+_JUST_S = 0.001  # seconds later than a time that must be past
+_ALIVE_S = 1.0  # seconds between two signs of life for systemd
+_STOP_GRACE_S = 10.0  # seconds without a store after which an agent that is to stop just does
+_CONTENT_S = 5.0  # seconds between two comparisons of the kernel's contents
+_CONNECTIONS_S = 1.0  # seconds between two looks at which drains are over
+_BACKOFF_S = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
 
 Log = Callable[[str], None]
 
@@ -70,11 +71,11 @@ def run(orders: Orders, store: Store, log: Log) -> str:
     """Serve until SIGTERM ("stopped": all is given away and taken down) or SIGHUP ("renewed":
     the caller begins a new life in this process's place, within the lease).
 
-    UsageError, StoreError and PactError end it too, with the host silent.
+    UsageError, StoreError and AgreementError end it too, with the host silent.
     """
     incarnation = secrets.token_hex(8)
     with locks.living(incarnation) as former, Watch() as watch, Signals() as signals:
-        plane = Plane(orders.cluster, orders.host, orders.mode)
+        plane = Dataplane(orders.cluster, orders.host, orders.mode)
         checks = Checks(orders.cluster.agents.checks, orders.cluster.vips)
         loop = _Loop(orders, store, plane, checks, watch, signals, log)
         try:
@@ -93,7 +94,7 @@ class _Loop:
         self,
         orders: Orders,
         store: Store,
-        plane: Plane,
+        plane: Dataplane,
         checks: Checks,
         watch: Watch,
         signals: Signals,
@@ -109,9 +110,9 @@ class _Loop:
         self._silent_store: float | None = None  # since when it does not answer
         self._cut_off = ""  # why this host can't be reached
         self._standing = Standing.SERVING
-        self._hearing, self._taken = Hearing(self._me), 0
+        self._hearing, self._taken = Reception(self._me), 0
         self._snapshot: Mapping[str, Any] = {}
-        self._held = Hold(None, orders.host)
+        self._held = Adopt(None, orders.host)
         self._leaving: dict[int, float] = {}  # since when a bucket is drained
         self._mended = self._renewing = self._ready = False
         self._hints: int | None = None  # readable when the table changed; None: nobody tells
@@ -127,9 +128,9 @@ class _Loop:
             o.cluster.buckets,
             former=former,
             deal=f"{o.cluster.seed:#x}/{o.cluster.buckets}",
-            hold=o.cluster.agents.on_store_loss == "hold",
+            hold_on_loss=o.cluster.agents.on_store_loss == "hold",
         )
-        life = Agent(params, self._wish(due=True)).live()
+        life = Life(params, self._wish(due=True)).live()
         result: Any = None
         while self._plane.is_up or not self._signals.stop:
             if self._in_vain():
@@ -145,7 +146,7 @@ class _Loop:
     def _in_vain(self) -> bool:
         """Tell whether it was told to stop, and the store has been away for long."""
         since = self._silent_store
-        return self._signals.stop and since is not None and time.monotonic() - since > _PATIENCE
+        return self._signals.stop and since is not None and time.monotonic() - since > _STOP_GRACE_S
 
     def _end(self, why: str) -> str:
         if why == "stopped":
@@ -157,7 +158,7 @@ class _Loop:
 
     def _reach(self) -> None:
         """Wait until the store answers; what waiting won't mend is an error at once."""
-        pause, longest = _BACKOFF
+        pause, longest = _BACKOFF_S
         while not self._signals.stop:
             try:
                 self._store.transact({}, {}, timeout=max(self._timeout, 1.0))
@@ -180,8 +181,8 @@ class _Loop:
                 with self._kernel():
                     self._plane.grant(slot)
                 self._granted()
-            case Hold():
-                self._hold(effect)
+            case Adopt():
+                self._adopt(effect)
             case Transact():
                 return self._transact(effect)
             case Wait():
@@ -219,25 +220,25 @@ class _Loop:
         except UsageError as error:
             self._log(f"the VIPs were not announced ({error}): `vipnft announce` does it")
 
-    def _hold(self, hold: Hold) -> None:
-        table = hold.table
+    def _adopt(self, part: Adopt) -> None:
+        table = part.table
         owners = table.owners if table else ("",) * self._orders.cluster.buckets
         with self._kernel():
-            self._plane.hold(owners, endless(dict(table.drains) if table else {}))
-        before, self._held = self._held, hold
+            self._plane.adopt(owners, endless(dict(table.drains) if table else {}))
+        before, self._held = self._held, part
         now = time.monotonic()
-        self._leaving = {b: self._leaving.get(b, now) for b in hold.draining}
-        if before.owned != hold.owned:
-            draining = f", draining {ranges(sorted(hold.draining))}" if hold.draining else ""
+        self._leaving = {b: self._leaving.get(b, now) for b in part.draining}
+        if before.owned != part.owned:
+            draining = f", draining {ranges(sorted(part.draining))}" if part.draining else ""
             self._log(
-                f"{len(hold.owned)} of {len(owners)} buckets here"
-                f" ({len(hold.owned - before.owned)} came,"
-                f" {len(before.owned - hold.owned)} went){draining}"
+                f"{len(part.owned)} of {len(owners)} buckets here"
+                f" ({len(part.owned - before.owned)} came,"
+                f" {len(before.owned - part.owned)} went){draining}"
             )
 
     def _mend(self) -> None:
         """Compare, mend, and say what was found; while it can't be, this host is cut off."""
-        self._content_at = time.monotonic() + _CONTENT
+        self._content_at = time.monotonic() + _CONTENT_S
         try:
             found = self._plane.mend()
         except VipnftError as error:
@@ -264,7 +265,7 @@ class _Loop:
 
     # The store.
 
-    def _transact(self, request: Transact) -> Said | None:
+    def _transact(self, request: Transact) -> Reply | None:
         try:
             done, snapshot = self._store.transact(
                 request.versions, request.puts, timeout=self._timeout
@@ -285,7 +286,7 @@ class _Loop:
             self._log(f"the store answers again after {now - self._silent_store:.1f} s")
             self._silent_store = None
         self._snapshot = snapshot
-        return Said(done, snapshot, now)
+        return Reply(done, snapshot, now)
 
     # Time.
 
@@ -294,15 +295,15 @@ class _Loop:
         now = time.monotonic()
         if self._beat_at <= now:
             self._beat_at = max(self._beat_at + self._period, now)
-        look = now + asked.most + _JUST
+        look = now + asked.most + _JUST_S
         if asked.soon and self._hints is None:
-            look = min(look, now + _SOON)
+            look = min(look, now + _SOON_S)
         while True:
             systemd.alive()
             until = min(look, self._beat_at)
             # Who has nothing to come can wait for the beat: many hosts would look at each change.
             hints = self._hints if asked.soon else None
-            hinted = self._poll(min(until, time.monotonic() + _ALIVE), hints)
+            hinted = self._poll(min(until, time.monotonic() + _ALIVE_S), hints)
             if self._watch.heard() or time.monotonic() >= self._content_at:
                 self._mend()
             if self._mended:  # rules come silent: grant them at once
@@ -335,7 +336,7 @@ class _Loop:
         """Say how this host is."""
         self._standing = standing = self._stand()
         return Wish(
-            self._orders.cluster.host(self._orders.host).weight,
+            self._orders.cluster.require_host(self._orders.host).weight,
             standing,
             drained=self._drained(),
             due=due,
@@ -367,7 +368,7 @@ class _Loop:
         now = time.monotonic()
         if not self._leaving or now < self._connections_at:
             return frozenset()
-        self._connections_at = now + _CONNECTIONS
+        self._connections_at = now + _CONNECTIONS_S
         try:
             live = self._plane.connections()
         except KernelError as error:

@@ -1,19 +1,21 @@
-# Does this host get what the others get? Every host of a segment receives every packet, and takes
-# those of its buckets: where the others take many and one takes none, a switch may have learned
-# the listen MAC, and bring it to one port alone.
-# Rule 1: it is a guess from counters that agents tell each other with their beats: a warning, and
-#         nothing is done about it.
-"""A host that takes nothing while the others do."""
+"""Does this host get what the others get?
+
+Every host of a segment receives every packet, and takes those of its buckets: where the others take
+many and one takes none, a switch may have learned the listen MAC, and bring it to one port alone.
+
+Rule 1: it is a guess from counters that agents tell each other with their beats: a warning, and
+        nothing is done about it.
+"""
 
 from collections.abc import Mapping
 
-_ENOUGH = 100
+_ENOUGH_PACKETS = 100
 """Packets that a host should have taken, by its share, before it is a wonder that it took none."""
 _LOOKS = 3
 """Looks in a row that have to be like that."""
 
 
-class Hearing:
+class Reception:
     """One host's, from look to look."""
 
     def __init__(self, me: str) -> None:
@@ -34,7 +36,7 @@ class Hearing:
             self._before = dict(taken)
             return ""
         expected = sum(grown.values()) * owned[self._me] // sum(owned[host] for host in grown)
-        if not mine and expected < _ENOUGH:
+        if not mine and expected < _ENOUGH_PACKETS:
             return ""  # too few yet: counted on
         self._before = dict(taken)
         if mine:

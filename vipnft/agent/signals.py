@@ -1,6 +1,7 @@
-# The edge to signals: SIGTERM, SIGINT and SIGHUP, without a handler that interrupts anything.
-# Rule 1: outside of the context they are blocked: over a renewal, until the new life listens.
-"""What an agent is told by signals."""
+"""What an agent is told by signals, without a handler that interrupts anything.
+
+Rule 1: outside of the context they are blocked: over a renewal, until the new life listens.
+"""
 
 import signal
 import socket

@@ -1,15 +1,16 @@
-# The edge to the service manager: systemd's protocol (sd_notify(3)), a datagram of lines.
-# Rule 1: without a service manager every call does nothing.
-# Rule 2: an error here is nobody's: a service that serves must not stop because nobody wants to
-#         hear so. A service manager that misses something acts by itself: that is its watchdog.
-"""Tell the service manager how this process does."""
+"""Tell the service manager how this process does: systemd's sd_notify(3), a datagram of lines.
+
+Rule 1: without a service manager every call does nothing.
+Rule 2: an error here is nobody's: a service that serves must not stop because nobody wants to
+        hear so. A service manager that misses something acts by itself: that is its watchdog.
+"""
 
 import os
 import socket
 import time
 from contextlib import suppress
 
-_PATIENCE = 0.1
+_WATCHDOG_S = 0.1
 """Seconds to wait where the service manager does not read: a lease can't wait longer."""
 
 
@@ -63,5 +64,5 @@ def _send(*lines: str) -> None:
     if address.startswith("@"):  # of the abstract namespace, which has no files
         address = "\0" + address[1:]
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.settimeout(_PATIENCE)
+        manager.settimeout(_WATCHDOG_S)
         manager.sendto("\n".join(lines).encode(), address)

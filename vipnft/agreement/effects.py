@@ -32,7 +32,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Adopt:
     """Kernel: this host's part of a table; of None, no bucket is mine."""
 
     table: Table | None
@@ -53,7 +53,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Transact:
-    """Store: see store.Store.transact. Sends back a Said, or None if nobody knows."""
+    """Store: see store.contract.Store.transact. Sends back a Reply, or None if nobody knows."""
 
     versions: Mapping[str, int]
     puts: Mapping[str, bytes | None]
@@ -75,11 +75,11 @@ class Note:
     text: str
 
 
-Effect = Flush | Arm | Grant | Hold | Transact | Wait | Note
+Effect = Flush | Arm | Grant | Adopt | Transact | Wait | Note
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Reply:
     """A store's answer; `now` is this host's monotonic clock after it arrived."""
 
     done: bool
@@ -114,4 +114,4 @@ class Params:
     buckets: int
     former: frozenset[str] = frozenset()
     deal: str = ""
-    hold: bool = False
+    hold_on_loss: bool = False

@@ -1,17 +1,18 @@
-# What one agent has seen of the others' keys, and since when each stands still.
-# Rule 1: time is this host's monotonic clock, as it was after the store's answer arrived; no
-#         other host's clock is ever read.
-# Rule 2: silence counts while somebody listens: after a time without a look, because the store
-#         was away or this process stopped, everybody has all of its patience again.
-# Rule 3: a key that is absent stands still too: a host whose key somebody deleted serves on
-#         until its lease is over.
-"""Who of the other hosts is alive, as seen from here."""
+"""What one agent has seen of the others' keys, and since when each stands still.
+
+Rule 1: time is this host's monotonic clock, as it was after the store's answer arrived; no
+        other host's clock is ever read.
+Rule 2: silence counts while somebody listens: after a time without a look, because the store
+        was away or this process stopped, everybody has all of its patience again.
+Rule 3: a key that is absent stands still too: a host whose key somebody deleted serves on
+        until its lease is over.
+"""
 
 import math
 from collections.abc import Collection, Set
 
-from vipnft.agreement.effects import Said
-from vipnft.agreement.records import RENEWAL, key_of, members, order, patience
+from vipnft.agreement.effects import Reply
+from vipnft.agreement.records import RENEWAL_S, key_of, members, order, patience
 
 
 class Others:
@@ -24,7 +25,7 @@ class Others:
         self._leases: dict[str, float] = {}  # as each last said
         self._holding: set[str] = set()  # who carries on without a store
 
-    def look(self, said: Said, parties: Collection[str]) -> None:
+    def look(self, said: Reply, parties: Collection[str]) -> None:
         """Note who moved since; `parties` are hosts that must be watched, with a key or without."""
         if said.now - self._looked > self._lease:
             self._seen = {host: (version, said.now) for host, (version, _) in self._seen.items()}
@@ -32,14 +33,14 @@ class Others:
         known = members(said.snapshot)
         for host, member in known.items():
             self._leases[host] = member.lease
-            (self._holding.add if member.hold else self._holding.discard)(host)
+            (self._holding.add if member.hold_on_loss else self._holding.discard)(host)
         for host in {*known, *parties} - {self._me}:
             entry = said.snapshot.get(key_of(host))
             version = entry.version if entry else 0
             if self.version(host) != version:
                 self._seen[host] = (version, said.now)
 
-    def lost(self, said: Said) -> set[str]:
+    def lost(self, said: Reply) -> set[str]:
         """Return who is dead: whose key stood still, or absent, for longer than its lease.
 
         The silence of a host that holds says nothing; that an operator drained it does.
@@ -70,7 +71,7 @@ class Others:
 
     def longest(self) -> float:
         """Return the longest lease that anybody can have, in seconds."""
-        return max([self._lease, RENEWAL, *self._leases.values()])
+        return max([self._lease, RENEWAL_S, *self._leases.values()])
 
     def _lease_of(self, host: str) -> float:
         # Where the key is gone, its last word may have been a longer lease than was ever seen.

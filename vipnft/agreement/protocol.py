@@ -1,44 +1,45 @@
-# What the agents of a cluster agree on, and how one of them decides. design: "The cluster".
-# Rule 1: at no instant do two hosts answer for one bucket. A gap is a delay; an overlap breaks
-#         connections.
-# Rule 2: arm, beat, grant. The kernel's timer starts before the beat is sent and granting carries
-#         no time, so that the lease ends in time however long this process is paused anywhere.
-# Rule 3: a table is written on one condition at least: that it is still the version whose
-#         content is in this host's kernel.
-# Rule 4: a dead host's buckets are taken when its beat stood still for its lease and a tenth and
-#         50 ms, counted from after it was first read; and only if it stands still to the end.
-# Rule 5: a living host's bucket leaves by its own hand: its kernel first, then the table.
-# Rule 6: at start, and after a table write whose outcome nobody knows, the table is written once
-#         more, unchanged; before that no bucket enters the kernel.
-# Rule 7: what is absent from the store is not dead before its lease is over: a table that is
-#         gone is written anew, and a host without a key replaced, after the same wait.
-# Rule 8: no clock, store or kernel here: effects go out, results come in. What is between two
-#         effects happens at one instant, what is at them may take any time.
-"""One agent's part in the agreement, as a generator of effects."""
+"""How one agent decides, as a generator of effects: docs/design.md, "The cluster".
+
+Rule 1: at no instant do two hosts answer for one bucket. A gap is a delay; an overlap breaks
+        connections.
+Rule 2: arm, beat, grant. The kernel's timer starts before the beat is sent and granting carries
+        no time, so that the lease ends in time however long this process is paused anywhere.
+Rule 3: a table is written on one condition at least: that it is still the version whose
+        content is in this host's kernel.
+Rule 4: a dead host's buckets are taken when its beat stood still for its lease and a tenth and
+        50 ms, counted from after it was first read; and only if it stands still to the end.
+Rule 5: a living host's bucket leaves by its own hand: its kernel first, then the table.
+Rule 6: at start, and after a table write whose outcome nobody knows, the table is written once
+        more, unchanged; before that no bucket enters the kernel.
+Rule 7: what is absent from the store is not dead before its lease is over: a table that is
+        gone is written anew, and a host without a key replaced, after the same wait.
+Rule 8: no clock, store or kernel here: effects go out, results come in. What is between two
+        effects happens at one instant, what is at them may take any time.
+"""
 
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from vipnft.agreement.effects import (
+    Adopt,
     Arm,
     Effect,
     Flush,
     Grant,
-    Hold,
     Note,
     Params,
-    Said,
+    Reply,
     Transact,
     Wait,
     Wish,
 )
 from vipnft.agreement.peers import Others
 from vipnft.agreement.records import (
-    RENEWAL,
+    RENEWAL_S,
     TABLE,
+    AgreementError,
     Member,
     Order,
-    PactError,
     Standing,
     Table,
     key_of,
@@ -60,11 +61,11 @@ from vipnft.agreement.steps import (
 from vipnft.buckets.assign import assign
 from vipnft.errors import UsageError
 
-Life = Generator[Effect, Any, str]
+Effects = Generator[Effect, Any, str]
 
-_NOTICE = 2
+_NOTICE_BEATS = 2
 """Beats for which a move is to be seen coming before it begins, so that the others look out."""
-_CALM = 15
+_CALM_BEATS = 15
 """Beats for which a move waits at most for hosts and weights to stand still: of 32 hosts that
 start in turn, each would else give a little to each at every beat."""
 _TRIES = 5
@@ -79,7 +80,7 @@ class _Key(NamedTuple):
 _NOBODY = _Key(b"", 0)
 
 
-class Agent:
+class Life:
     """One life of an agent; `live` is the generator that a driver runs."""
 
     def __init__(self, params: Params, wish: Wish) -> None:
@@ -100,7 +101,7 @@ class Agent:
         self._shares: dict[str, int] = {}
         self._near = False  # a bucket is about to be given to this host
 
-    def live(self) -> Life:
+    def live(self) -> Effects:
         """Beat until asked to stop and everything is given away; returns why it ended."""
         yield Flush()
         yield from self._meet((yield from self._until_known()))
@@ -117,7 +118,7 @@ class Agent:
                 yield Transact({key_of(self.params.me): self._mine}, {key_of(self.params.me): None})
                 return "stopped"
             if self.wish.renew:
-                if (yield from self._renew(max(self.params.lease, RENEWAL))) is not None:
+                if (yield from self._renew(max(self.params.lease, RENEWAL_S))) is not None:
                     return "renewed"
                 continue
             yield from self._rest(said.now)
@@ -130,7 +131,7 @@ class Agent:
             self.wish = yield Wait(self._near, most)
             if self.wish.due:
                 return
-            said: Said | None = yield Transact({}, {})
+            said: Reply | None = yield Transact({}, {})
             if said is None:
                 return
             now = said.now
@@ -142,18 +143,18 @@ class Agent:
 
     # The lease.
 
-    def _renew(self, lease: float) -> Generator[Effect, Any, Said | None]:
+    def _renew(self, lease: float) -> Generator[Effect, Any, Reply | None]:
         """Arm, beat, grant; None if the store did not answer."""
         p = self.params
         while True:
             self._slot ^= 1
             yield Arm(self._slot, lease)
             member = self._member(lease)
-            said: Said | None = yield Transact(
+            said: Reply | None = yield Transact(
                 {TABLE: self._version, key_of(p.me): self._mine}, {key_of(p.me): member.dump()}
             )
             if said is None:
-                if p.hold and self._table:
+                if p.hold_on_loss and self._table:
                     yield Grant(self._slot)  # nobody takes over from who holds
                 # The beat may have happened or may yet: my key's version tells, next time.
                 said = yield from self._until_known()
@@ -175,9 +176,11 @@ class Agent:
         if said.drained and standing is not Standing.STOPPING:
             standing = Standing.DRAINED
         weight = wish.weight if said.weight is None else said.weight
-        return Member(p.incarnation, self._beat + 1, lease, weight, standing, p.hold, wish.taken)
+        return Member(
+            p.incarnation, self._beat + 1, lease, weight, standing, p.hold_on_loss, wish.taken
+        )
 
-    def _recognize(self, said: Said) -> None:
+    def _recognize(self, said: Reply) -> None:
         """Learn my own key's version; another life under my name ends this one."""
         entry = said.snapshot.get(key_of(self.params.me))
         if entry is None:
@@ -191,21 +194,21 @@ class Agent:
             )
         self._mine = entry.version
 
-    def _until_known(self) -> Generator[Effect, Any, Said]:
+    def _until_known(self) -> Generator[Effect, Any, Reply]:
         """Ask until the store answers; who holds carries on with what is in the kernel."""
         while True:
-            said: Said | None = yield Transact({}, {})
+            said: Reply | None = yield Transact({}, {})
             if said is not None:
                 return said
             self.wish = yield Wait()
-            if self.params.hold and self._table:
+            if self.params.hold_on_loss and self._table:
                 self._slot ^= 1
                 yield Arm(self._slot, self.params.lease)
                 yield Grant(self._slot)
 
     # Start.
 
-    def _meet(self, said: Said) -> Life:
+    def _meet(self, said: Reply) -> Effects:
         """Find my key free, or wait until whoever beats under my name is known dead."""
         me = key_of(self.params.me)
         first = said.snapshot.get(me, _NOBODY)
@@ -228,17 +231,17 @@ class Agent:
 
     # The table.
 
-    def _look(self, said: Said) -> None:
+    def _look(self, said: Reply) -> None:
         self._order = order(said.snapshot, self.params.me)
         self._others.look(said, parties(self._last) if self._last else set())
 
-    def _follow(self, said: Said) -> Generator[Effect, Any, None]:
+    def _follow(self, said: Reply) -> Generator[Effect, Any, None]:
         """Bring the kernel to the newest table; fence first where that is not yet done."""
         while True:
             entry = said.snapshot.get(TABLE)
             if entry is None:
                 if self._table is not None or self._version != 0:
-                    yield Hold(None, self.params.me)
+                    yield Adopt(None, self.params.me)
                 self._table, self._version, self._fenced = None, 0, False
                 return
             if self._fenced:
@@ -253,12 +256,12 @@ class Agent:
 
     def _adopt(self, table: Table, version: int) -> Generator[Effect, Any, None]:
         self._checked(table)
-        yield Hold(table, self.params.me)
+        yield Adopt(table, self.params.me)
         self._know(table, version)
 
     def _checked(self, table: Table) -> None:
         if (table.deal, len(table.owners)) != (self.params.deal, self.params.buckets):
-            raise PactError(
+            raise AgreementError(
                 "the agents in this store deal clients by another seed, or to another number of"
                 " buckets",
                 fix="give all hosts the same file; to change it, stop all agents first",
@@ -270,7 +273,7 @@ class Agent:
             self._real = table
         self._version = version
 
-    def _step(self, said: Said) -> Step | None:
+    def _step(self, said: Reply) -> Step | None:
         """Return what is next for the table to become, by this host's hand."""
         lost, me, old = self._others.lost(said), self.params.me, self._table
         known = members(said.snapshot)
@@ -288,7 +291,9 @@ class Agent:
         self._shares = shares
         self._near = any(o != me == n for o, n in pairs)
         given = frozenset(b for b, (o, n) in enumerate(pairs) if o == me != n)
-        noticed = self._coming > _NOTICE and (self._still >= _NOTICE or self._coming > _CALM)
+        noticed = self._coming > _NOTICE_BEATS and (
+            self._still >= _NOTICE_BEATS or self._coming > _CALM_BEATS
+        )
         if given and (noticed or self.wish.cut_off):
             return giving(old, target, given, me, drain=not self.wish.cut_off)
         over = frozenset(b for b in self.wish.drained if me in old.drains.get(b, frozenset()))
@@ -305,7 +310,7 @@ class Agent:
         return self._dealt[1]
 
     def _takeover(
-        self, old: Table, target: tuple[str, ...], lost: set[str], said: Said
+        self, old: Table, target: tuple[str, ...], lost: set[str], said: Reply
     ) -> Step | None:
         gone = lost & parties(old)
         if not gone:
@@ -318,7 +323,7 @@ class Agent:
             yield Note(step.why)
         for _ in range(_TRIES):
             if step.given:
-                yield Hold(step.table, self.params.me)  # by my own hand: the kernel first
+                yield Adopt(step.table, self.params.me)  # by my own hand: the kernel first
             said = yield Transact(
                 {TABLE: self._version, **step.conditions}, {TABLE: step.table.dump()}
             )
@@ -338,7 +343,7 @@ class Agent:
             self._version = -1  # the kernel holds no table's content now: take it up anew
         yield from self._follow(said)
 
-    def _again(self, step: Step, said: Said | None) -> Step | None:
+    def _again(self, step: Step, said: Reply | None) -> Step | None:
         """Return what to give on top of a table that somebody else wrote first: what the kernel
         has let go is not taken back for a beat."""
         if not step.given or said is None or said.done or TABLE not in said.snapshot:
@@ -351,11 +356,11 @@ class Agent:
         found = self._step(said)
         return found if found is not None and found.given else None
 
-    def _idle(self, said: Said) -> bool:
+    def _idle(self, said: Reply) -> bool:
         """Tell whether nothing is mine any more, not even a drain; or nobody is there to give
         it to."""
         if self._table is None:
             return True
-        hold = Hold(self._table, self.params.me)
+        part = Adopt(self._table, self.params.me)
         others = {h: m for h, m in members(said.snapshot).items() if h != self.params.me}
-        return not (hold.owned or hold.draining) or not any(weights(others).values())
+        return not (part.owned or part.draining) or not any(weights(others).values())

@@ -1,8 +1,8 @@
-# What the agents of a cluster agree on: the values in the store, and what an agent asks of the
-# world. design: "The cluster".
-# Rule 1: what can't be read is an error that says so, never a guess.
-# Rule 2: no clock, store or kernel here.
-"""The agreement of agents: what stands in the store, and effects."""
+"""What stands in the store: docs/design.md, "The cluster".
+
+Rule 1: what can't be read is an error that says so, never a guess.
+Rule 2: no clock, store or kernel here.
+"""
 
 import enum
 import functools
@@ -15,12 +15,12 @@ from vipnft.errors import VipnftError
 from vipnft.model import Owners
 
 TABLE = "table"
-RENEWAL = 2.0
+RENEWAL_S = 2.0
 """Seconds that a lease is made to last, at least, while a host's agent begins a new life."""
 _FORMAT = 1
 
 
-class PactError(VipnftError):
+class AgreementError(VipnftError):
     """A key in the store that this version can't use."""
 
 
@@ -41,11 +41,11 @@ class Table:
 
     @classmethod
     def load(cls, value: bytes) -> "Table":
-        """Read what `dump` wrote; PactError says what is wrong with anything else."""
+        """Read what `dump` wrote; AgreementError says what is wrong with anything else."""
         try:
             found = json.loads(value)
             if found["format"] != _FORMAT:
-                raise PactError(
+                raise AgreementError(
                     f"the table in the store has format {found['format']}, this is {_FORMAT}",
                     fix="upgrade vipnft on this host",
                 )
@@ -53,12 +53,12 @@ class Table:
             drains = {int(b): frozenset(map(str, hosts)) for b, hosts in found["drains"].items()}
             deal = str(found["deal"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PactError(
+            raise AgreementError(
                 f"the table in the store is corrupt ({type(error).__name__}: {error})",
                 fix="stop all agents, delete the key, and start them again",
             ) from error
         if not owners or not all(0 <= b < len(owners) for b in drains):
-            raise PactError(
+            raise AgreementError(
                 "the table in the store is corrupt (a bucket without an owner)",
                 fix="stop all agents, delete the key, and start them again",
             )
@@ -78,8 +78,8 @@ class Standing(enum.StrEnum):
 class Member:
     """One host's key: who writes it, how long its lease is (seconds), and how much it takes.
 
-    `hold`: it carries on without the store, so that silence does not say it is dead. `taken`:
-    packets that its kernel took so far.
+    `hold_on_loss`: it carries on without the store, so that silence does not say it is dead
+    (`hold` in the store). `taken`: packets that its kernel took so far.
     """
 
     incarnation: str
@@ -87,12 +87,14 @@ class Member:
     lease: float
     weight: int
     standing: Standing = Standing.SERVING
-    hold: bool = False
+    hold_on_loss: bool = False
     taken: int = 0
 
     def dump(self) -> bytes:
         """Return it as the store holds it."""
-        return json.dumps(asdict(self)).encode()
+        known = asdict(self)
+        known["hold"] = known.pop("hold_on_loss")
+        return json.dumps(known).encode()
 
     @staticmethod
     @functools.lru_cache(maxsize=1024)

@@ -1,7 +1,8 @@
-# What the table in the store may become next, as one host proposes it. Pure.
-# Rule 1: a step says on which further conditions it is made, and what of the proposer's own it
-#         gives away: that leaves his kernel first.
-"""Steps from one table to the next."""
+"""What the table in the store may become next, as one host proposes it. Pure.
+
+Rule 1: a step says on which further conditions it is made, and what of the proposer's own it
+        gives away: that leaves his kernel first.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

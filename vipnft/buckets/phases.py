@@ -1,11 +1,12 @@
-# Buckets on the move: what one host does with each, and how that changes.
-# Rule 1: everything follows from two facts: who owns a bucket, and who may still drain it.
-# Rule 2: a host that gave a bucket away drains it: what is established there goes on there.
-#         The new owner joins meanwhile: what is new and what is its own, nothing else.
-# Rule 3: a dead host drains nothing; its buckets are owned at once, so that its orphans are
-#         reset. But where a living host still drains one, living connections come first.
-# Rule 4: times are seconds of a clock that only goes forward (CLOCK_BOOTTIME), as arguments.
-"""Owners and drains to the phase of every bucket, and the changes of both."""
+"""Buckets on the move: what one host does with each, and how that changes.
+
+Rule 1: everything follows from two facts: who owns a bucket, and who may still drain it.
+Rule 2: a host that gave a bucket away drains it: what is established there goes on there.
+        The new owner joins meanwhile: what is new and what is its own, nothing else.
+Rule 3: a dead host drains nothing; its buckets are owned at once, so that its orphans are
+        reset. But where a living host still drains one, living connections come first.
+Rule 4: times are seconds of a clock that only goes forward (CLOCK_BOOTTIME), as arguments.
+"""
 
 import enum
 from collections.abc import Collection, Mapping, Sequence

@@ -1,22 +1,23 @@
-# Buckets among hosts that never talk: weighted rendezvous hashing in rounds, within quotas.
-# Rule 1: each bucket ranks the hosts by score. Round by round, each bucket without an owner asks
-#         the next host of its ranking, best scores first, and has it if there is room: the floor
-#         of its exact share, and one more while ceilings are left (not for a share that is whole).
-#         Room only shrinks, and there is enough for all: who asks every host finds an owner.
-# Rule 2: a host's scores are evenly spaced quantiles of the exponential distribution, over its
-#         weight, in an order of its own: factor * bucket + shift, modulo a prime. Even quantiles
-#         halve the unevenness of plain rendezvous hashing, and the inverse of that map finds a
-#         host's best buckets directly.
-# Rule 3: integers only, alike on all machines; nothing but names, weights and size counts.
-#
-# Measured, moves over the fewest possible when one of N equal hosts comes or goes (means of 100
-# sets of names): 256 buckets 1.07 (N=4), 1.22 (8), 1.42 (12), 1.55 (16), 1.97 (24), 2.52 (31);
-# 2048 at most 1.44 up to 32. Of what else was tried (minimum-cost flow over these and other
-# scores, deferred acceptance, histories in the order of hashes, annealing of whole functions)
-# nothing came below 1.5 for more than 13 hosts on 256 buckets with counts as exact as these: a
-# newcomer to 31 hosts has to take one bucket from each of just the 8 hosts that have 9, and its
-# own preferences know nothing of which these are.
-"""The owner of each bucket by configuration alone."""
+"""Buckets among hosts that never talk: weighted rendezvous hashing in rounds, within quotas.
+
+Rule 1: each bucket ranks the hosts by score. Round by round, each bucket without an owner asks
+        the next host of its ranking, best scores first, and has it if there is room: the floor
+        of its exact share, and one more while ceilings are left (not for a share that is whole).
+        Room only shrinks, and there is enough for all: who asks every host finds an owner.
+Rule 2: a host's scores are evenly spaced quantiles of the exponential distribution, over its
+        weight, in an order of its own: factor * bucket + shift, modulo a prime. Even quantiles
+        halve the unevenness of plain rendezvous hashing, and the inverse of that map finds a
+        host's best buckets directly.
+Rule 3: integers only, alike on all machines; nothing but names, weights and size counts.
+
+Measured, moves over the fewest possible when one of N equal hosts comes or goes (means of 100
+sets of names): 256 buckets 1.07 (N=4), 1.22 (8), 1.42 (12), 1.55 (16), 1.97 (24), 2.52 (31);
+2048 at most 1.44 up to 32. Of what else was tried (minimum-cost flow over these and other
+scores, deferred acceptance, histories in the order of hashes, annealing of whole functions)
+nothing came below 1.5 for more than 13 hosts on 256 buckets with counts as exact as these: a
+newcomer to 31 hosts has to take one bucket from each of just the 8 hosts that have 9, and its
+own preferences know nothing of which these are.
+"""
 
 from bisect import bisect
 from collections import defaultdict

@@ -48,7 +48,7 @@ def agent(
     mode = pick_mode(hub, switch, multicast, igmp)
     cluster = load(config)
     name = host or socket.gethostname()
-    cluster.host(name)
+    cluster.require_host(name)
     url = store or cluster.agents.store
     if not url:
         raise UsageError(
@@ -61,7 +61,7 @@ def agent(
         host=name,
         mode=mode,
         drain=seconds(drain),
-        reread=lambda: load(config).host(name),
+        reread=lambda: load(config).require_host(name),
     )
     print(f"agent of {name} in cluster {cluster.name!r}, {mode} mode", file=sys.stderr, flush=True)
     ended = run(orders, open_store(url, cluster.name), _log)

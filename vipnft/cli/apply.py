@@ -58,7 +58,7 @@ def apply(
     mode = pick_mode(hub, switch, multicast, igmp)
     cluster = load(config)
     name = host or socket.gethostname()
-    cluster.host(name)
+    cluster.require_host(name)
     if dry_run:
         _dry_run(cluster, name, mode, format)
         return

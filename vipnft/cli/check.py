@@ -17,7 +17,7 @@ def check(
 
     cluster = load(config)
     name = host or socket.gethostname()
-    cluster.host(name)
+    cluster.require_host(name)
     print(f"ok    {config}: cluster {cluster.name!r}, {len(cluster.hosts)} hosts")
     found = checkup.machine(cluster, name)
     for finding in found:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from vipnft.agreement.records import Order
     from vipnft.store.contract import Snapshot, Store
 
-_PATIENCE = 5.0  # seconds in which a store must answer a person
-_LOOK = 0.05
+_STORE_POLL_S = 5.0  # seconds in which a store must answer a person
+_LOOK_S = 0.05
 
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="A host of the cluster file.")]
 Url = Annotated[
@@ -66,11 +66,11 @@ def _order(
     """Change what is ordered for a host; UsageError where nobody else would be left to serve."""
     from vipnft.agreement.records import members, order, order_of
 
-    load(config).host(host)
+    load(config).require_host(host)
     store = _open(config, url)
     key = order_of(host)
     while True:
-        snapshot = store.transact({}, {}, timeout=_PATIENCE).snapshot
+        snapshot = store.transact({}, {}, timeout=_STORE_POLL_S).snapshot
         others = {name: m for name, m in members(snapshot).items() if name != host}
         left = [
             name
@@ -83,18 +83,18 @@ def _order(
             )
         version = snapshot[key].version if key in snapshot else 0
         put = {key: change(order(snapshot, host)).dump()}
-        if store.transact({key: version}, put, timeout=_PATIENCE).done:
+        if store.transact({key: version}, put, timeout=_STORE_POLL_S).done:
             return
 
 
 def show(config: Path, url: str, *, as_json: bool) -> None:
     """Print what the agents agreed on, and who of them beats."""
     store = _open(config, url)
-    first = last = store.transact({}, {}, timeout=_PATIENCE).snapshot
+    first = last = store.transact({}, {}, timeout=_STORE_POLL_S).snapshot
     end = time.monotonic() + _longest(first)
     while _silent(first, last) and time.monotonic() < end:
-        time.sleep(_LOOK)
-        last = store.transact({}, {}, timeout=_PATIENCE).snapshot
+        time.sleep(_LOOK_S)
+        last = store.transact({}, {}, timeout=_STORE_POLL_S).snapshot
     report = _report(load(config).name, last, _silent(first, last))
     print(json.dumps(report, indent=1) if as_json else _text(report))
 

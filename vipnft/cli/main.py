@@ -1,7 +1,8 @@
-# The command line.
-# Rule 1: only this package prints and exits; an error is caught once, in `main`.
-# Rule 2: what a command needs is imported when it runs: `vipnft --help` waits for nothing.
-"""The verbs of `vipnft`."""
+"""The verbs of `vipnft`.
+
+Rule 1: only this package prints and exits; an error is caught once, in `main`.
+Rule 2: what a command needs is imported when it runs: `vipnft --help` waits for nothing.
+"""
 
 import os
 import sys

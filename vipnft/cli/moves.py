@@ -134,7 +134,7 @@ def _known(name: str, config: Path) -> None:
     applied = record.load()
     if applied is not None and name in applied.cluster.weights:
         return
-    load(config).host(name)
+    load(config).require_host(name)
 
 
 def _parse(text: str) -> tuple[int, ...]:

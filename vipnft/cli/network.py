@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from vipnft.kernel.packet_socket import Port
     from vipnft.model import Cluster, Mode, Nic
 
-_PAUSE = 0.02  # seconds between two frames, so that no storm control mistakes them for one
-_FOREVER = 1e9  # seconds
-_ANSWERS = 2.0  # seconds for which answers are waited for
+_PAUSE_S = 0.02  # seconds between two frames, so that no storm control mistakes them for one
+_FOREVER_S = 1e9  # seconds
+_ANSWERS_S = 2.0  # seconds for which answers are waited for
 
 
 def announce(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
@@ -71,7 +71,7 @@ def probe(
     mode = pick_mode(hub, switch or not (hub or multicast or igmp), multicast, igmp)
     nics = cluster.nics(name)
     if listen:
-        end = time.monotonic() + (seconds(duration) if duration else _FOREVER)
+        end = time.monotonic() + (seconds(duration) if duration else _FOREVER_S)
         _listen(cluster, name, mode, end)
         return
     if duration:
@@ -137,7 +137,7 @@ def _probe(cluster: "Cluster", name: str, nic: "Nic", mode: "Mode", count: int) 
             message = Message(kind=kind, cluster=cluster.name, host=name, run=run)
             target = targets.get(kind, BROADCAST)
             port.send(ethernet(target, own, ETHERTYPE, message.dump()))
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE_S)
         heard = _answers(port, run, set(cluster.weights) - {name})
     print(f"{count} frames to {listen_mac} from {name} on {nic.interface}, {mode} mode")
     for other in cluster.weights:
@@ -157,7 +157,7 @@ def _answers(port: "Port", run: str, wanted: set[str]) -> "dict[str, Message]":
     """Wait until every host has told what it heard, or for long enough."""
     from vipnft.host.probe import Message
 
-    end = time.monotonic() + _ANSWERS
+    end = time.monotonic() + _ANSWERS_S
     found: dict[str, Message] = {}
     while wanted - set(found) and (frame := port.receive(end)) is not None:
         message = Message.load(frame[14:])

@@ -8,8 +8,8 @@ import typer
 from vipnft.errors import ConfigError, Fault, UsageError
 from vipnft.model import Cluster, Mode
 
-_LONGEST = 30 * 86400
-_LARGEST = 64 << 20  # bytes of a cluster file that are read
+_LONGEST_S = 30 * 86400
+_LARGEST_BYTES = 64 << 20  # bytes of a cluster file that are read
 DEFAULT_CONFIG = Path("/etc/vipnft/cluster.toml")
 
 Config = Annotated[
@@ -42,7 +42,7 @@ def seconds(text: str) -> int:
     """Return a time such as 90s, 5m or 1h in seconds, 0 to 30 days."""
     unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
     number = text[:-1] if unit else text
-    if not number.isascii() or not number.isdigit() or int(number) * (unit or 1) > _LONGEST:
+    if not number.isascii() or not number.isdigit() or int(number) * (unit or 1) > _LONGEST_S:
         raise UsageError(f"{text!r} is not a time", fix="such as 90s, 5m or 1h; 0 for none")
     return int(number) * (unit or 1)
 
@@ -55,7 +55,7 @@ def load(file: Path) -> Cluster:
         if file.exists() and not file.is_file():
             raise IsADirectoryError(0, "it is no regular file")
         with file.open("rb") as handle:
-            text = handle.read(_LARGEST).decode()
+            text = handle.read(_LARGEST_BYTES).decode()
     except OSError as error:
         fix = "write it (see examples/), or name another with --config"
         raise ConfigError(

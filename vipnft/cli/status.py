@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vipnft.model import Applied
 
 
-_REFRESH = 1.0  # seconds between two pictures
+_REFRESH_S = 1.0  # seconds between two pictures
 
 
 def status(
@@ -94,14 +94,14 @@ def _watch(config: Path) -> None:
         if not sys.stdout.isatty():
             while True:
                 print(report.text(_look(config)), end="\n\n", flush=True)
-                time.sleep(_REFRESH)
+                time.sleep(_REFRESH_S)
         from rich.live import Live
 
         from vipnft.cli.picture import draw
 
         with Live(draw(_look(config)), screen=True, auto_refresh=False) as live:
             while True:
-                time.sleep(_REFRESH)
+                time.sleep(_REFRESH_S)
                 live.update(draw(_look(config)), refresh=True)
     except KeyboardInterrupt:
         return

@@ -37,7 +37,7 @@ def which(
         client, port = _client(word)
         kinds = {kind: ""}
         for service in special:
-            one = affinity.kind_of(service)
+            one = affinity.hash_key(service)
             kinds[one] = f"{kinds.get(one, '')} {_label(service)}"
         for one, label in kinds.items():
             if one.port and port is None:

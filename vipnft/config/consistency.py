@@ -1,6 +1,7 @@
-# What can't stand together in a cluster file, though each value by itself is sound.
-# Rule 1: what is faulty by itself is None here, and nothing is said of it twice.
-"""Checks of a cluster file's values against each other, and how places and values are shown."""
+"""What can't stand together in a cluster file, though each value by itself is sound.
+
+Rule 1: what is faulty by itself is None here, and nothing is said of it twice.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,8 +1,9 @@
-# What may stand in a cluster file, value by value.
-# Rule 1: a ValueError of a validator holds what the value is and, if it has one of its own, the
-#         fix; else the fix is "use" and the field's description.
-# Rule 2: values are checked one by one here; together, in `cross`.
-"""The shapes of a cluster file's tables, for pydantic."""
+"""What may stand in a cluster file, value by value.
+
+Rule 1: a ValueError of a validator holds what the value is and, if it has one of its own, the
+        fix; else the fix is "use" and the field's description.
+Rule 2: values are checked one by one here; together, in `cross`.
+"""
 
 import re
 from dataclasses import fields

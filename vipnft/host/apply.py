@@ -1,7 +1,8 @@
-# One host: apply, and move buckets.
-# Rule 1: nothing is touched before it is known that this machine can be that host.
-# Rule 2: a lost terminal stops nothing half-way.
-"""Put a Cluster's share onto this machine, and move parts of it."""
+"""Put a Cluster's share onto this machine, and move parts of it.
+
+Rule 1: nothing is touched before it is known that this machine can be that host.
+Rule 2: a lost terminal stops nothing half-way.
+"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ def apply(
     UsageError if it can't be, with nothing touched; KernelError if the kernel refused a step,
     with every step before it undone.
     """
-    cluster.host(name)
+    cluster.require_host(name)
     require_privileged()
     with locks.locked(), Links() as links, uninterrupted():
         before = record.load()
@@ -56,7 +57,7 @@ def apply(
         for gone in dead:
             _require_other(gone, name)
             if before is None or gone not in before.cluster.weights:
-                cluster.host(gone)
+                cluster.require_host(gone)
         if before and not reshuffle:
             _same_deal(before.cluster, cluster)
         now = draft(links, found, before, cluster, name=name, mode=mode)

@@ -1,11 +1,12 @@
-# One run of `apply`, `release` or `take`: steps that remember how to undo themselves.
-# Rule 1: the record is written before the kernel is touched, with all that was and all that is
-#         to be, so that what a killed run left half done is found by the next one; what is over
-#         is forgotten last.
-# Rule 2: up is settings, rules, listen MAC, address, and only then the grant. An address that
-#         goes, goes before the rules that know it.
-# Rule 3: where only owners changed, only elements change: one transaction, no packet lost.
-"""Bring the kernel from what was applied to what is to be."""
+"""One run of `apply`, `release` or `take`: steps that remember how to undo themselves.
+
+Rule 1: the record is written before the kernel is touched, with all that was and all that is
+        to be, so that what a killed run left half done is found by the next one; what is over
+        is forgotten last.
+Rule 2: up is settings, rules, listen MAC, address, and only then the grant. An address that
+        goes, goes before the rules that know it.
+Rule 3: where only owners changed, only elements change: one transaction, no packet lost.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from vipnft.host.facts import cells, current
 from vipnft.host.settings import wanted_sysctls
 from vipnft.kernel import nft, sysctl
 from vipnft.kernel.links import Link, Links
-from vipnft.model import Applied, Mode, Worn
+from vipnft.model import Applied, InterfaceRecord, Mode
 from vipnft.ruleset import elements, ndp, transactions
 from vipnft.ruleset.nftjson import Commands
 
@@ -173,14 +174,14 @@ class Change:
 
     def _come(self, found: Facts) -> None:
         for vip in self._now.cluster.vips:
-            if "lo" not in found.holders[str(vip)]:
+            if "lo" not in found.carriers[str(vip)]:
                 self._do(
                     partial(self._links.add_address, str(vip)),
                     partial(self._links.remove_address, str(vip)),
                 )
 
 
-def _both(before: Worn | None, now: Worn) -> Worn:
+def _both(before: InterfaceRecord | None, now: InterfaceRecord) -> InterfaceRecord:
     """Return an interface's record with all that was put on it before and is now."""
     if before is None or before.index != now.index:
         return now

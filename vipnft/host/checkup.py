@@ -1,7 +1,8 @@
-# Can this machine be that host?
-# Rule 1: nothing is changed; what must be tried is tried in a scratch network namespace.
-# Rule 2: a finding is one line and, unless all is well, one fix.
-"""What `vipnft check` finds on this machine."""
+"""What `vipnft check` finds on this machine.
+
+Rule 1: nothing is changed; what must be tried is tried in a scratch network namespace.
+Rule 2: a finding is one line and, unless all is well, one fix.
+"""
 
 import os
 import re
@@ -18,7 +19,7 @@ from vipnft.kernel.links import ONE_MAC, Link, Links
 from vipnft.model import Cluster, Mode, Nic
 from vipnft.ruleset import transactions
 from vipnft.ruleset.nftjson import Commands
-from vipnft.ruleset.tables import INET, NETDEV, TABLES, Table
+from vipnft.ruleset.tables import INET, NETDEV, TABLES, NftTable
 
 _EGRESS_SINCE = (5, 16)  # nftables wiki, "List of updates since Linux kernel 3.13"
 _EGRESS_NFT = (1, 0, 1)
@@ -89,7 +90,7 @@ def _ruleset(cluster: Cluster, name: str, nics: Sequence[Nic]) -> Iterator[Findi
             yield Finding("FAIL", f"the ruleset for --{mode}: {error}", error.fix)
 
 
-def _features() -> Iterator[tuple[str, Table, Commands]]:
+def _features() -> Iterator[tuple[str, NftTable, Commands]]:
     drop = [{"drop": None}]
     egress = NETDEV.chain("probe", drop, hook="egress", dev="lo", prio=0)
     yield "netdev egress", NETDEV, egress
@@ -158,12 +159,12 @@ def _driver(link: Link) -> str:
 
 
 def _addresses(links: Links, cluster: Cluster) -> Iterator[Finding]:
-    holders = links.holders(*cluster.vips)
+    carriers = links.carriers(*cluster.vips)
     for vip in cluster.vips:
-        what = links.taken(vip)
+        what = links.conflict(vip)
         if what:
             yield Finding("FAIL", f"{vip} is {what}", "take another address for the service")
-        others = [name for name in holders[str(vip)] if name != "lo"]
+        others = [name for name in carriers[str(vip)] if name != "lo"]
         if others:
             yield Finding(
                 "FAIL",
@@ -206,7 +207,7 @@ def _conntrack() -> Iterator[Finding]:
 
 
 def _other_tables() -> Iterator[Finding]:
-    others = [f"{f} {n}" for f, n in nft.names() if Table(f, n) not in TABLES]
+    others = [f"{f} {n}" for f, n in nft.names() if NftTable(f, n) not in TABLES]
     legacy = Path("/proc/net/ip_tables_names")
     with suppress(OSError):
         others += [f"iptables {name}" for name in legacy.read_text(encoding="ascii").split()]

@@ -13,7 +13,7 @@ from vipnft.host.locks import require_untended, uninterrupted
 from vipnft.host.preflight import require_privileged
 from vipnft.kernel import nft, sysctl
 from vipnft.kernel.links import Link, Links
-from vipnft.model import Applied, Mode, Worn
+from vipnft.model import Applied, InterfaceRecord, Mode
 from vipnft.ruleset import transactions
 from vipnft.ruleset.tables import NETDEV, TABLES
 
@@ -61,7 +61,9 @@ def _steps_down(links: Links, applied: Applied, notes: list[str]) -> Iterator[Un
                 yield partial(sysctl.write, here, value)
 
 
-def _unlisten(links: Links, link: Link, worn: Worn, mode: Mode, notes: list[str]) -> Iterator[Undo]:
+def _unlisten(
+    links: Links, link: Link, worn: InterfaceRecord, mode: Mode, notes: list[str]
+) -> Iterator[Undo]:
     for group in worn.groups:
         yield partial(links.leave, link, group)
     if mode is Mode.HUB and link.mac != worn.mac:

@@ -1,9 +1,10 @@
-# Does the kernel still hold what was applied?
-# Rule 1: contents are compared, never existence: a missing rule, a changed seed, a foreign
-#         MAC and an address gone all show.
-# Rule 2: both sides of an nft comparison were listed by the same kernel and libnftables.
-# Rule 3: no kernel here; `node` collects the facts.
-"""What was applied against what was found, as lines for a person."""
+"""Does the kernel still hold what was applied?
+
+Rule 1: contents are compared, never existence: a missing rule, a changed seed, a foreign
+        MAC and an address gone all show.
+Rule 2: both sides of an nft comparison were listed by the same kernel and libnftables.
+Rule 3: no kernel here; `node` collects the facts.
+"""
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from vipnft.ruleset.elements import CONTAINERS, Cell
 
 _LINES = 6  # of one nft table's difference; enough to see what happened
 _WIDTH = 110
-_NEAR = 2.0  # seconds before a timer's end in which its phase may be the one or the next
+_NEAR_S = 2.0  # seconds before a timer's end in which its phase may be the one or the next
 _CONTAINERS = frozenset(name for _, name in CONTAINERS)
 _LEASE = frozenset({"armed0", "armed1", "granted0", "granted1"})
 
@@ -40,12 +41,12 @@ class LinkFacts:
 class Facts:
     """What the kernel holds now.
 
-    `links` has each interface that is there, by name; `holders` the interfaces that carry each
+    `links` has each interface that is there, by name; `carriers` the interfaces that carry each
     VIP; `tables` the text of each nft table that is there, by family.
     """
 
     links: Mapping[str, LinkFacts]
-    holders: Mapping[str, tuple[str, ...]]
+    carriers: Mapping[str, tuple[str, ...]]
     sysctls: Mapping[str, str | None]
     tables: Mapping[str, str]
     cells: Sequence[Cell] = ()
@@ -103,7 +104,7 @@ def bucket_drift(phases: Sequence[Phase], cells: Sequence[Cell]) -> tuple[str, .
 def _alike(want: Phase, have: Phase) -> bool:
     """Tell whether two phases are the same, or differ by a timer that is about to end."""
     ends = {frozenset((State.DRAINING, State.FOREIGN)), frozenset((State.JOINING, State.OWNED))}
-    near = max(want.left, have.left) <= _NEAR
+    near = max(want.left, have.left) <= _NEAR_S
     return want.state is have.state or (near and frozenset((want.state, have.state)) in ends)
 
 
@@ -130,10 +131,10 @@ def _links(applied: Applied, found: Facts) -> Iterator[str]:
             yield f"interface {nic.interface} is gone"
         else:
             yield from _link(applied, nic, link)
-    for vip, holders in found.holders.items():
-        if "lo" not in holders:
+    for vip, carriers in found.carriers.items():
+        if "lo" not in carriers:
             yield f"address {vip} is gone from lo"
-        for other in sorted(set(holders) - {"lo"}):
+        for other in sorted(set(carriers) - {"lo"}):
             yield f"address {vip} is on {other}, where the stack itself may answer for it"
     interfaces = [nic.interface for nic in applied.nics if nic.interface in found.links]
     for key, values in wanted_sysctls(interfaces, applied.mode).items():

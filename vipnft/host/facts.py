@@ -51,7 +51,7 @@ def connections(applied: Applied) -> Counter[int]:
         for (client, port, service), count in ends.items():
             if protocol == "udp" and not any(affinity.serves(one, service) for one in quic):
                 continue
-            kind = affinity.kind_at(c.services, protocol, service)
+            kind = affinity.hash_key_at(c.services, protocol, service)
             found[affinity.bucket(kind, client, c.seed, c.buckets, port)] += count
     return found
 
@@ -71,7 +71,7 @@ def facts(links: Links, applied: Applied) -> Facts:
             )
             for name, link in there.items()
         },
-        holders=links.holders(*applied.cluster.vips),
+        carriers=links.carriers(*applied.cluster.vips),
         sysctls={
             key: sysctl.read(key)
             for key in wanted_sysctls((nic.interface for nic in applied.nics), applied.mode)

@@ -1,6 +1,7 @@
-# Can this machine be that host now, and how is it before anything is touched?
-# Rule 1: nothing is changed here; a refusal says what to do.
-"""The interfaces a host is to serve on, and the record of how they were."""
+"""The interfaces a host is to serve on, and the record of how they were.
+
+Rule 1: nothing is changed here; a refusal says what to do.
+"""
 
 from vipnft.errors import UsageError
 from vipnft.kernel import libc
@@ -38,12 +39,12 @@ def fit(
                 f"{macs[mac]}'s own MAC {mac} is the send_mac of {host.name}",
                 fix="give each host a send_mac that no interface has",
             )
-    holders = links.holders(*cluster.vips)
+    carriers = links.carriers(*cluster.vips)
     for vip in cluster.vips:
-        what = links.taken(vip)
+        what = links.conflict(vip)
         if what:
             raise UsageError(f"{vip} is {what}", fix="take another address for the service")
-        other = [holder for holder in holders[str(vip)] if holder != "lo"]
+        other = [carrier for carrier in carriers[str(vip)] if carrier != "lo"]
         if other:
             raise UsageError(
                 f"{vip} is an address of this host's {other[0]} already",

@@ -1,8 +1,9 @@
-# Does this network bring frames for the listen MAC to every host? One asks, the others listen.
-# Rule 1: what was heard is told by who heard it; a verdict is a function of that alone.
-# Rule 2: a MAC that nobody has is asked for as well: a network that floods it, but not the listen
-#         MAC, believes to know where the latter is.
-"""The frames of `vipnft probe`, and what follows from who heard them."""
+"""Does this network bring frames for the listen MAC to every host? One asks, the others listen.
+
+Rule 1: what was heard is told by who heard it; a verdict is a function of that alone.
+Rule 2: a MAC that nobody has is asked for as well: a network that floods it, but not the listen
+        MAC, believes to know where the latter is.
+"""
 
 import json
 from collections.abc import Collection, Mapping

@@ -1,9 +1,10 @@
-# What was applied here, remembered where it lives as long as the kernel's state does.
-# Rule 1: written before the kernel is touched, so that `down` can undo half a change too.
-# Rule 2: one file a network namespace; /run forgets them when the machine restarts, as the
-#         kernel does.
-# Rule 3: the file holds the seed: only root reads it.
-"""The record of what `apply` did to this host, and how the host was before."""
+"""What was applied here, remembered where it lives as long as the kernel's state does.
+
+Rule 1: written before the kernel is touched, so that `down` can undo half a change too.
+Rule 2: one file a network namespace; /run forgets them when the machine restarts, as the
+        kernel does.
+Rule 3: the file holds the seed: only root reads it.
+"""
 
 import json
 import os
@@ -19,7 +20,7 @@ from vipnft.host.locks import DIRECTORY, path_of
 from vipnft.host.settings import wanted_sysctls
 from vipnft.kernel import sysctl
 from vipnft.kernel.links import Link, Links
-from vipnft.model import Applied, Cluster, Mode, Nic, Worn
+from vipnft.model import Applied, Cluster, InterfaceRecord, Mode, Nic
 from vipnft.ruleset import ndp
 
 _VERSION = 5
@@ -92,8 +93,8 @@ def save(record: Applied) -> None:
         ) from error
 
 
-def _loaded(found: dict[str, Any]) -> Worn:
-    return Worn(
+def _loaded(found: dict[str, Any]) -> InterfaceRecord:
+    return InterfaceRecord(
         index=found["index"],
         mac=found["mac"],
         filters=tuple(found["filters"]),
@@ -116,7 +117,7 @@ def draft(
     mode: Mode,
 ) -> Applied:
     """Return the record of what is about to be applied; what was first there stays known."""
-    holders = links.holders(*cluster.vips)
+    carriers = links.carriers(*cluster.vips)
     added = before.addresses if before else ()
     old = before.worn if before else {}
     fresh = [i for i, link in found.items() if i not in old or old[i].index != link.index]
@@ -133,14 +134,20 @@ def draft(
         },
         sysctls={**known, **{key: value for key, value in values.items() if value is not None}},
         addresses=tuple(
-            str(vip) for vip in cluster.vips if str(vip) in added or not holders[str(vip)]
+            str(vip) for vip in cluster.vips if str(vip) in added or not carriers[str(vip)]
         ),
     )
 
 
-def _fresh(links: Links, link: Link, nic: Nic, mode: Mode, before: Worn | None) -> Worn:
+def _fresh(
+    links: Links, link: Link, nic: Nic, mode: Mode, before: InterfaceRecord | None
+) -> InterfaceRecord:
     """Return an interface's record: what will be put on it is what is not there by itself."""
-    old = before if before and before.index == link.index else Worn(index=link.index, mac=link.mac)
+    old = (
+        before
+        if before and before.index == link.index
+        else InterfaceRecord(index=link.index, mac=link.mac)
+    )
     listen, there = nic.listen_mac(mode), links.groups(link)
     filters: tuple[str, ...] = ()
     if mode in {Mode.SWITCH, Mode.MULTICAST}:

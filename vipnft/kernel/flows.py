@@ -1,6 +1,7 @@
-# The edge to conntrack, over ctnetlink by pyroute2.
-# Rule 1: the kernel is asked for one VIP's UDP flows, not for everything it tracks.
-"""Connections that have no socket of their own: UDP flows that were answered."""
+"""Connections that have no socket of their own: UDP flows that were answered, by conntrack.
+
+Rule 1: the kernel is asked for one VIP's UDP flows, not for everything it tracks.
+"""
 
 import socket
 from collections import Counter

@@ -1,11 +1,12 @@
-# The lease as the kernel keeps it: two slots, each of which counts while it is armed and granted.
-# Rule 1: arming takes a timeout, granting none: however long a process pauses between the two,
-#         the lease ends in time.
-# Rule 2: straight to nf_tables over netlink. libnftables first asks for what is there, which
-#         takes ten times as long as the change (0.45 ms against 0.05, many times a second); and
-#         its JSON has no timeouts below a second: 0.5 means none at all (nft 1.0.6).
-# Rule 3: one call is one transaction, answered by the kernel before it returns.
-"""Arm and grant this host's lease."""
+"""The lease as the kernel keeps it: two slots, each of which counts while it is armed and granted.
+
+Rule 1: arming takes a timeout, granting none: however long a process pauses between the two,
+        the lease ends in time.
+Rule 2: straight to nf_tables over netlink. libnftables first asks for what is there, which
+        takes ten times as long as the change (0.45 ms against 0.05, many times a second); and
+        its JSON has no timeouts below a second: 0.5 means none at all (nft 1.0.6).
+Rule 3: one call is one transaction, answered by the kernel before it returns.
+"""
 
 import os
 import socket

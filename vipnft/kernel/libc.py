@@ -1,5 +1,4 @@
-# The few calls that Python 3.11 has no name for.
-"""Namespaces and interface requests, straight from libc."""
+"""The few calls that Python 3.11 has no name for."""
 
 import ctypes
 import fcntl

@@ -1,6 +1,7 @@
-# The edge to interfaces, addresses and MACs, over rtnetlink.
-# Rule 1: reads give facts as values; writes do one thing and say what could not be done.
-"""Interfaces, the NIC's unicast filter, and the service addresses on the loopback."""
+"""Interfaces, the NIC's unicast filter, and the service addresses on the loopback.
+
+Rule 1: reads give facts as values; writes do one thing and say what could not be done.
+"""
 
 import errno
 import os
@@ -77,7 +78,7 @@ class Links:
         """Return every interface's name."""
         return tuple(link.get("ifname") for link in self._ipr.get_links())
 
-    def holders(self, *addresses: Address) -> dict[str, tuple[str, ...]]:
+    def carriers(self, *addresses: Address) -> dict[str, tuple[str, ...]]:
         """Return the interfaces that carry each address: "lo" where it stands as it should, alone
         and for ever; such as "lo (/24)" where it does not."""
         found: dict[str, list[str]] = {str(address): [] for address in addresses}
@@ -90,7 +91,7 @@ class Links:
                 held.append(socket.if_indextoname(one["index"]) + how)
         return {address: tuple(held) for address, held in found.items()}
 
-    def taken(self, address: Address) -> str:
+    def conflict(self, address: Address) -> str:
         """Tell what else an address is to this host: a gateway, or a network's broadcast."""
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         for route in self._ipr.get_routes(family=family):

@@ -1,11 +1,13 @@
-# Changing an interface's own MAC without losing the session that asked for it.
-# Rule 1: live where the driver can; it says EBUSY if not.
-# Rule 2: else down, change, up; what the kernel dropped is put back before the function
-#         returns, also when the change itself was refused.
-# Rule 3: nothing is put back twice, and what routers bring by themselves is left to them.
-# Not put back, since rtnetlink's dumps here don't show them: proxy neighbours; and a route
-# through a nexthop object comes back with the hop itself.
-"""Make a MAC an interface's own, and put back the addresses and routes this may cost."""
+"""Make a MAC an interface's own, and put back the addresses and routes this may cost.
+
+Rule 1: live where the driver can; it says EBUSY if not.
+Rule 2: else down, change, up; what the kernel dropped is put back before the function
+        returns, also when the change itself was refused.
+Rule 3: nothing is put back twice, and what routers bring by themselves is left to them.
+
+Not put back, since rtnetlink's dumps here don't show them: proxy neighbours; and a route
+through a nexthop object comes back with the hop itself.
+"""
 
 import errno
 import socket

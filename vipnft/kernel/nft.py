@@ -1,8 +1,9 @@
-# The edge to nftables, through the distribution's binding of libnftables.
-# Rule 1: one call is one transaction: the kernel takes all of it or nothing.
-# Rule 2: a context stays in the network namespace in which it was first used.
-# Rule 3: listings are compared and shown, never fed back: nft 1.0.6 does not read its own.
-"""Check, apply and read the project's nft tables."""
+"""Check, apply and read the project's nft tables.
+
+Rule 1: one call is one transaction: the kernel takes all of it or nothing.
+Rule 2: a context stays in the network namespace in which it was first used.
+Rule 3: listings are compared and shown, never fed back: nft 1.0.6 does not read its own.
+"""
 
 import functools
 import json
@@ -12,7 +13,7 @@ import nftables
 
 from vipnft.errors import KernelError
 from vipnft.ruleset.nftjson import Commands, render
-from vipnft.ruleset.tables import Table
+from vipnft.ruleset.tables import NftTable
 
 
 @functools.cache
@@ -48,7 +49,7 @@ def run(text: str) -> None:
         raise KernelError(f"nftables refused a command: {' '.join(str(error).split())}")
 
 
-def listing(tables: tuple[Table, ...]) -> dict[str, str]:
+def listing(tables: tuple[NftTable, ...]) -> dict[str, str]:
     """Return the text of each nft table that is there, by family, without counters."""
     context = _context(as_json=False)
     found = {}
@@ -70,7 +71,7 @@ def version() -> str:
     return str(_read("list tables")[0]["metainfo"]["version"])
 
 
-def elements(table: Table, name: str) -> list[Any]:
+def elements(table: NftTable, name: str) -> list[Any]:
     """Return the elements of a set or map as JSON has them; none without it."""
     for kind in ("map", "set"):
         try:

@@ -1,5 +1,4 @@
-# The edge to raw frames, over packet sockets (packet(7)).
-"""Send and receive frames of one interface."""
+"""Raw frames of one interface, sent and received over packet sockets (packet(7))."""
 
 import select
 import socket

@@ -1,8 +1,9 @@
-# A scratch network namespace: the kernel checks a ruleset, and this machine is not touched.
-# Rule 1: all of it happens in a child process; its namespaces die with it.
-# Rule 2: the stand-in interface is the new namespace's own loopback under another name: a
-#         netdev chain needs a device, and no packet will ever pass it. Each more one is a veth.
-"""Load commands where they harm nobody, and list what the kernel made of them."""
+"""A scratch network namespace: the kernel checks a ruleset, and this machine is not touched.
+
+Rule 1: all of it happens in a child process; its namespaces die with it.
+Rule 2: the stand-in interface is the new namespace's own loopback under another name: a
+        netdev chain needs a device, and no packet will ever pass it. Each more one is a veth.
+"""
 
 import json
 import os
@@ -13,11 +14,11 @@ from vipnft.errors import KernelError, UsageError, VipnftError
 from vipnft.kernel import libc, nft
 from vipnft.kernel.links import stand_in
 from vipnft.ruleset.nftjson import Commands
-from vipnft.ruleset.tables import Table
+from vipnft.ruleset.tables import NftTable
 
 
 def listing(
-    commands: Commands, tables: tuple[Table, ...], interfaces: Sequence[str]
+    commands: Commands, tables: tuple[NftTable, ...], interfaces: Sequence[str]
 ) -> dict[str, str]:
     """Return each table's text as the kernel lists it once `commands` are loaded.
 
@@ -48,7 +49,7 @@ def listing(
 
 
 def _in_child(
-    commands: Commands, tables: tuple[Table, ...], interfaces: Sequence[str]
+    commands: Commands, tables: tuple[NftTable, ...], interfaces: Sequence[str]
 ) -> dict[str, object]:
     try:
         _enter()

@@ -1,6 +1,7 @@
-# The edge to the socket table, over sock_diag (linux/inet_diag.h).
-# Rule 1: one dump a family, read as fixed-size records: 50,000 connections must not take long.
-"""The established connections of this network namespace."""
+"""The established connections of this network namespace, by sock_diag (linux/inet_diag.h).
+
+Rule 1: one dump a family, read as fixed-size records: 50,000 connections must not take long.
+"""
 
 import socket
 import struct

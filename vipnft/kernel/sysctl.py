@@ -1,5 +1,4 @@
-# The edge to /proc/sys.
-"""Read and write kernel settings of this network namespace."""
+"""Read and write kernel settings of this network namespace, in /proc/sys."""
 
 from pathlib import Path
 

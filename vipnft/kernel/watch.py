@@ -1,8 +1,9 @@
-# The edge to what the kernel tells unasked, over netlink multicast.
-# Rule 1: headers only. pyroute2 could listen too, but parses every message, and the agent itself
-#         changes elements many times a second.
-# Rule 2: to hear wrongly costs one look at the kernel; to miss something costs the service.
-"""Hear that somebody changed nft tables, links or addresses in this network namespace."""
+"""Hear that somebody changed nft tables, links or addresses in this network namespace.
+
+Rule 1: headers only. pyroute2 could listen too, but parses every message, and the agent itself
+        changes elements many times a second.
+Rule 2: to hear wrongly costs one look at the kernel; to miss something costs the service.
+"""
 
 import errno
 import socket
@@ -29,9 +30,9 @@ _MATTERS = {
     _NETLINK_ROUTE: frozenset(_LINKS_AND_ADDRESSES),
 }
 _HEADER = struct.Struct("=IH10x")
-_BUFFER = 1 << 20
-_DATAGRAM = 1 << 16
-_MOST = 1000
+_BUFFER_BYTES = 1 << 20
+_DATAGRAM_BYTES = 1 << 16
+_MOST_DATAGRAMS = 1000
 """Datagrams a socket in one go: whoever never stops changing rules must not hold up a lease."""
 
 
@@ -42,7 +43,7 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._data = bytearray(_DATAGRAM)
+        self._data = bytearray(_DATAGRAM_BYTES)
         with ExitStack() as made:
             self._sockets = {
                 protocol: made.enter_context(_listen(protocol, groups))
@@ -70,7 +71,7 @@ class Watch:
 
     def _drain(self, one: socket.socket, matters: frozenset[int]) -> bool:
         found = False
-        for _ in range(_MOST):
+        for _ in range(_MOST_DATAGRAMS):
             try:
                 size = one.recv_into(self._data, 0, socket.MSG_TRUNC)
             except BlockingIOError:
@@ -80,7 +81,7 @@ class Watch:
                     raise
                 found = True
                 continue
-            found = found or size > _DATAGRAM or self._told(size, matters)
+            found = found or size > _DATAGRAM_BYTES or self._told(size, matters)
         return found
 
     def _told(self, size: int, matters: frozenset[int]) -> bool:
@@ -97,9 +98,11 @@ def _listen(protocol: int, groups: tuple[int, ...]) -> socket.socket:
     one = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
     one.setblocking(False)
     try:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)  # as far as rmem_max lets it
+        one.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES
+        )  # as far as rmem_max lets it
         with suppress(PermissionError):  # in a user namespace
-            one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+            one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
         one.bind((0, 0))  # without an address it is taken for the kernel's, and told nothing
         for group in groups:
             one.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)

@@ -18,7 +18,7 @@ from vipnft.lab.lab import Lab
 from vipnft.lab.reader import Reader, widen
 from vipnft.lab.tally import Tally
 
-BUFFER = 64 << 20
+BUFFER_BYTES = 64 << 20
 """Bytes of socket buffer asked for; without root the kernel grants net.core.rmem_max."""
 
 _ETH_P_ALL = 0x0003  # linux/if_ether.h
@@ -42,7 +42,7 @@ class Wire(Reader):
         # Protocol 0 until bound to the interface: or it reads all interfaces meanwhile.
         source = lab.socket(node, socket.AF_PACKET, socket.SOCK_RAW, 0)
         try:
-            widen(source, BUFFER)
+            widen(source, BUFFER_BYTES)
             source.setblocking(False)
             source.bind((interface, _ETH_P_ALL))
         except BaseException:

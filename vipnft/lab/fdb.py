@@ -16,7 +16,7 @@ from vipnft.lab.lab import Lab
 from vipnft.lab.plan import SEGMENT
 from vipnft.lab.reader import Reader, widen
 
-_BUFFER = 8 << 20
+_BUFFER_BYTES = 8 << 20
 _RTM_NEWNEIGH, _RTM_GETNEIGH = 28, 30  # linux/rtnetlink.h
 _RTMGRP_NEIGH = 4
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x001, 0x300  # linux/netlink.h
@@ -55,7 +55,7 @@ class FdbWatch(Reader):
         kind = (socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         source = lab.socket(SEGMENT, *kind)
         try:
-            widen(source, _BUFFER)
+            widen(source, _BUFFER_BYTES)
             source.bind((0, _RTMGRP_NEIGH))
             with lab.socket(SEGMENT, *kind) as asking:
                 asking.bind((0, 0))

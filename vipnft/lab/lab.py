@@ -31,7 +31,7 @@ from vipnft.lab.state import State
 from vipnft.model import Cluster, Mode
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-_END = 20.0
+_END_S = 20.0
 """Seconds in which a killed lab must be gone (measured: 0.01, and 0.4 with 1,000 hosts)."""
 
 _started: dict[int, list[subprocess.Popen[str]]] = {}
@@ -295,12 +295,12 @@ class Lab:
             ours = _started.pop(self.pid, [])
         for process in ours:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_END)
+                process.wait(_END_S)
 
     def _await_end(self, holder: int) -> None:
         waiting = select.poll()
         waiting.register(holder, select.POLLIN)
-        if not waiting.poll(_END * 1000):
+        if not waiting.poll(_END_S * 1000):
             raise VipnftError(
                 f"lab {self.name!r} was killed but does not end (process {self.pid})",
                 fix="end the program that started commands in it and has not waited for them",

@@ -32,7 +32,7 @@ add chain bridge snooping members-only { type filter hook forward priority 0; }
 add rule bridge snooping members-only ether daddr & ff:ff:ff:ff:ff:00 == 01:00:5e:00:00:00 accept
 add rule bridge snooping members-only ether daddr & ff:ff:ff:80:00:00 == 01:00:5e:00:00:00 oifname . ether daddr != @members drop
 """  # noqa: E501
-_SETTLE = 10.0
+_SETTLE_S = 10.0
 """Seconds without any change after which the ports won't come up any more."""
 
 
@@ -114,7 +114,7 @@ def _await_forwarding(ports: int) -> None:
     """Return when the bridge forwards at every port: the kernel gets there in its own time."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as changes:
         changes.bind((0, _RTMGRP_LINK))  # first listen, then look: no change slips between
-        changes.settimeout(_SETTLE)
+        changes.settimeout(_SETTLE_S)
         while True:
             with IPRoute() as ip:
                 links = list(ip.get_links(family=socket.AF_BRIDGE))

@@ -1,7 +1,8 @@
-# What of a packet is hashed: the client's address, its network, or its flow.
-# Rule 1: an expression here and `key`, its twin, give the same bytes.
-# Rule 2: where ports decide, a fragment has none: it is put together first, then decided upon.
-"""Hash keys, as nft expressions and as bytes."""
+"""What of a packet is hashed: the client's address, its network, or its flow.
+
+Rule 1: an expression here and `key`, its twin, give the same bytes.
+Rule 2: where ports decide, a fragment has none: it is put together first, then decided upon.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from vipnft.ruleset.nftjson import Expr, Stmt, both, concat, match, payload, raw
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class HashKey:
     """How a key is made: of so many bits of the address, and of the port or not."""
 
     prefix4: int = 32
@@ -21,7 +22,7 @@ class Kind:
     port: bool = False
 
 
-CLIENT = Kind()
+CLIENT = HashKey()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class Version:
     daddr: int
     ports: int
 
-    def prefix(self, kind: Kind) -> int:
+    def prefix(self, kind: HashKey) -> int:
         """Return how many bits of an address count."""
         return kind.prefix4 if self is V4 else kind.prefix6
 
@@ -59,13 +60,13 @@ V6 = Version(
 )  # fmt: skip
 
 
-def kind_of(service: Service) -> Kind:
+def hash_key(service: Service) -> HashKey:
     """Return how a service's packets are dealt."""
     match service.affinity:
         case Affinity.SUBNET:
-            return Kind(service.prefix4, service.prefix6)
+            return HashKey(service.prefix4, service.prefix6)
         case Affinity.FLOW:
-            return Kind(port=True)
+            return HashKey(port=True)
         case Affinity.CLIENT:
             return CLIENT
 
@@ -75,42 +76,42 @@ def serves(service: Service, port: int) -> bool:
     return any(first <= port <= last for first, last in service.ports)
 
 
-def kind_at(services: Sequence[Service], protocol: str, port: int) -> Kind:
+def hash_key_at(services: Sequence[Service], protocol: str, port: int) -> HashKey:
     """Return how packets to a port are dealt."""
     for service in services:
         if service.protocol == protocol and serves(service, port):
-            return kind_of(service)
+            return hash_key(service)
     return dealt(services)[0]
 
 
-def dealt(services: Sequence[Service]) -> tuple[Kind, tuple[Service, ...]]:
+def dealt(services: Sequence[Service]) -> tuple[HashKey, tuple[Service, ...]]:
     """Return how packets are dealt, and the services whose packets are dealt otherwise.
 
     Without the latter no port need be looked at before a bucket is known.
     """
-    kinds = {kind_of(service) for service in services}
+    kinds = {hash_key(service) for service in services}
     if len(kinds) == 1 and not (only := kinds.pop()).port:
         return only, ()
-    return CLIENT, tuple(service for service in services if kind_of(service) != CLIENT)
+    return CLIENT, tuple(service for service in services if hash_key(service) != CLIENT)
 
 
-def source(kind: Kind, version: Version) -> Expr:
+def source(kind: HashKey, version: Version) -> Expr:
     """Return the key of a client's packet."""
     return _key(kind, version, "saddr", "sport")
 
 
-def target(kind: Kind, version: Version) -> Expr:
+def target(kind: HashKey, version: Version) -> Expr:
     """Return the key of a packet to a client: the same bytes as of its answer."""
     return _key(kind, version, "daddr", "dport")
 
 
-def _key(kind: Kind, version: Version, address: str, port: str) -> Expr:
+def _key(kind: HashKey, version: Version, address: str, port: str) -> Expr:
     whole = payload(version.header, address)
     part = whole if version.prefix(kind) == version.bits else both(whole, _mask(kind, version))
     return concat(part, payload("th", port)) if kind.port else part
 
 
-def returned(kind: Kind, version: Version) -> Expr:
+def returned(kind: HashKey, version: Version) -> Expr:
     """Return the key of an ICMP error: of the client whose packet it returns."""
     whole = raw("th", version.daddr, version.bits)
     if kind.port:
@@ -136,17 +137,17 @@ def shapes(version: Version, number: int) -> Iterator[tuple[list[Stmt], Version]
         yield [fragment, match(raw("th", version.ports, 8), number)], behind
 
 
-def _mask(kind: Kind, version: Version) -> str:
+def _mask(kind: HashKey, version: Version) -> str:
     return str(ip_network(f"{version.any}/{version.prefix(kind)}").netmask)
 
 
-def key(kind: Kind, client: Address, port: int = 0) -> bytes:
+def key(kind: HashKey, client: Address, port: int = 0) -> bytes:
     """Return the bytes that are hashed of a client, and of its port where that counts."""
     prefix = kind.prefix4 if isinstance(client, IPv4Address) else kind.prefix6
     address = ip_network(f"{client}/{prefix}", strict=False).network_address.packed
     return address + (port.to_bytes(2, "big") + bytes(2) if kind.port else b"")
 
 
-def bucket(kind: Kind, client: Address, seed: int, buckets: int, port: int = 0) -> int:
+def bucket(kind: HashKey, client: Address, seed: int, buckets: int, port: int = 0) -> int:
     """Return a client's bucket, 0..buckets-1, as the kernel decides it."""
     return scaled(key(kind, client, port), seed, buckets)

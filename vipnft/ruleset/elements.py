@@ -1,13 +1,14 @@
-# The elements that say which buckets are whose: the only part of the ruleset that moves.
-# Rule 1: a change is one transaction of elements. Under traffic that loses nothing, where
-#         changing rules or nft tables loses packets.
-# Rule 2: what has a timeout may be gone by the time a command arrives: add, then delete, never
-#         delete alone. (An add to an element that is there renews its timeout only since
-#         Linux 6.12: delete, then add.)
-# Rule 3: drains and joins end in the kernel: the netdev table has both in `leaving`, the inet
-#         table drains in `drains` and joins in `joined`; what is left over in the maps means
-#         nothing any more and is cleaned up by the next change.
-"""Phases to map and set elements, and back."""
+"""The elements that say which buckets are whose: the only part of the ruleset that moves.
+
+Rule 1: a change is one transaction of elements. Under traffic that loses nothing, where
+        changing rules or nft tables loses packets.
+Rule 2: what has a timeout may be gone by the time a command arrives: add, then delete, never
+        delete alone. (An add to an element that is there renews its timeout only since
+        Linux 6.12: delete, then add.)
+Rule 3: drains and joins end in the kernel: the netdev table has both in `leaving`, the inet
+        table drains in `drains` and joins in `joined`; what is left over in the maps means
+        nothing any more and is cleaned up by the next change.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,14 +31,14 @@ CONTAINERS = (
 `joined` and `drains` in the other; and the buckets owned here, of which new things are taken."""
 
 _TIMERS = ("leaving", "joined", "drains")
-_SLACK = 1.5  # seconds by which a timer may differ before it is set anew: timeouts are whole
+_SLACK_S = 1.5  # seconds by which a timer may differ before it is set anew: timeouts are whole
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """What the containers hold of one bucket: verdicts' chains, seconds left, and `mine`."""
 
-    bucket: str | None = None  # take, come, leave or drop
+    verdict: str | None = None  # take, come, leave or drop
     leaving: float | None = None
     moving: str | None = None  # draining or joining
     joined: float | None = None
@@ -48,11 +49,11 @@ class Cell:
     def phase(self) -> Phase | None:
         """What a packet of this bucket meets; None if no phase looks like this."""
         ends = (self.leaving or 0.0, (self.joined if self.mine else self.drains) or 0.0)
-        alone = 0.0 in ends and max(ends) > _SLACK  # the other timer of this moment is gone
-        if alone or self.mine != (self.bucket in {"take", "come"}):
+        alone = 0.0 in ends and max(ends) > _SLACK_S  # the other timer of this moment is gone
+        if alone or self.mine != (self.verdict in {"take", "come"}):
             return None
-        match (self.bucket, self.moving):
-            case ("drop" | "leave", _) if self.leaving is None or self.bucket == "drop":
+        match (self.verdict, self.moving):
+            case ("drop" | "leave", _) if self.leaving is None or self.verdict == "drop":
                 return FOREIGN
             case ("leave", "draining"):
                 return Phase(State.DRAINING, self.leaving or 0.0)
@@ -92,7 +93,7 @@ def change(have: Sequence[Cell], want: Sequence[Phase]) -> Commands:
         for b, (old, new) in enumerate(zip(have, want, strict=True))
     ]
     return [
-        *_map("buckets", ((b, old.bucket, new.bucket) for b, old, new in pairs)),
+        *_map("buckets", ((b, old.verdict, new.verdict) for b, old, new in pairs)),
         *_timer("leaving", ((b, old.leaving, new.leaving) for b, old, new in pairs)),
         *_map("moving", ((b, old.moving, new.moving) for b, old, new in pairs)),
         *_timer("joined", ((b, old.joined, new.joined) for b, old, new in pairs)),
@@ -114,7 +115,7 @@ def read(items: Mapping[str, Iterable[Any]], size: int) -> list[Cell]:
     return [
         Cell(
             mine=b in mine,
-            bucket=chains["buckets"].get(b),
+            verdict=chains["buckets"].get(b),
             leaving=timers["leaving"].get(b),
             moving=chains["moving"].get(b),
             joined=timers["joined"].get(b),
@@ -138,7 +139,7 @@ def _settled(old: Cell, new: Cell) -> Cell:
     kept = {}
     for name in _TIMERS:
         left, wanted = getattr(old, name), getattr(new, name)
-        if left and wanted and abs(left - wanted) < _SLACK:
+        if left and wanted and abs(left - wanted) < _SLACK_S:
             kept[name] = left
     return replace(new, **kept) if kept else new
 

@@ -1,9 +1,10 @@
-# The inet table: what happens to packets of this host's buckets behind conntrack.
-# Rule 1: it has a say in packets to VIPs that came in by their interface, and in those that this
-#         host sends from a VIP on its own account; in no others.
-# Rule 2: at rest no packet gets beyond a look at its mark; the rules are there so that conntrack
-#         knows every connection.
-"""Buckets on the move, services, and connections from a VIP, as libnftables commands."""
+"""The inet table: what happens to packets of this host's buckets behind conntrack.
+
+Rule 1: it has a say in packets to VIPs that came in by their interface, and in those that this
+        host sends from a VIP on its own account; in no others.
+Rule 2: at rest no packet gets beyond a look at its mark; the rules are there so that conntrack
+        knows every connection.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -142,7 +143,7 @@ def _reassembled(cluster: Cluster, nics: Sequence[Nic], special: Sequence[Servic
     rules: list[list[Stmt]] = []
     for version in versions(nics):
         for service in special:
-            kind = affinity.kind_of(service)
+            kind = affinity.hash_key(service)
             hashed = _hashed(cluster, affinity.source(kind, version))
             rules.append([*_served([service]), hashed, goto("if-mine")])
         rules.append([_hashed(cluster, affinity.source(default, version)), goto("if-mine")])
@@ -198,7 +199,7 @@ def _outward(cluster: Cluster, nics: Sequence[Nic]) -> Commands:
     whose += [
         [
             match(payload(service.protocol, "sport"), ports(service)),
-            _hashed(cluster, affinity.target(affinity.kind_of(service), version)),
+            _hashed(cluster, affinity.target(affinity.hash_key(service), version)),
         ]
         for service in special
         for version in served

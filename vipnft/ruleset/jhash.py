@@ -1,8 +1,9 @@
-# The kernel's Jenkins hash and nftables' use of it.
-# Rule 1: the answer is the kernel's, bit for bit; tests/netns ask a real kernel.
-# Rule 2: `mod N` is a multiply-shift of the hash, not its remainder
-#         (nft_jhash_eval: reciprocal_scale, net/netfilter/nft_hash.c, Linux 6.18).
-"""The hash that `jhash ... seed S` computes in the kernel."""
+"""The kernel's Jenkins hash and nftables' use of it.
+
+Rule 1: the answer is the kernel's, bit for bit; tests/netns ask a real kernel.
+Rule 2: `mod N` is a multiply-shift of the hash, not its remainder
+        (nft_jhash_eval: reciprocal_scale, net/netfilter/nft_hash.c, Linux 6.18).
+"""
 
 _MASK = 0xFFFFFFFF
 _INITVAL = 0xDEADBEEF  # JHASH_INITVAL, include/linux/jhash.h

@@ -1,12 +1,13 @@
-# Neighbour discovery (RFC 4861) for IPv6 VIPs, by rules alone.
-# Rule 1: the stack never answers a solicitation of a VIP, which stands on the loopback: the
-#         owner's rules turn it into its advertisement, so that a host without rules is silent.
-# Rule 2: checksums stay right. All of an advertisement is constant but for where it goes. Its
-#         checksum is written as if it went where the solicitation came to; then nft sets the
-#         destination, which is the one write whose difference the kernel brings into a checksum.
-# Rule 3: what leaves by the stack with a VIP as its source says the listen MAC: the difference
-#         of the two MACs goes into 16 reserved bits, so that the sum stays what it was.
-"""IPv6 neighbour discovery as statements."""
+"""Neighbour discovery (RFC 4861) for IPv6 VIPs, by rules alone.
+
+Rule 1: the stack never answers a solicitation of a VIP, which stands on the loopback: the
+        owner's rules turn it into its advertisement, so that a host without rules is silent.
+Rule 2: checksums stay right. All of an advertisement is constant but for where it goes. Its
+        checksum is written as if it went where the solicitation came to; then nft sets the
+        destination, which is the one write whose difference the kernel brings into a checksum.
+Rule 3: what leaves by the stack with a VIP as its source says the listen MAC: the difference
+        of the two MACs goes into 16 reserved bits, so that the sum stays what it was.
+"""
 
 import struct
 from collections.abc import Iterator

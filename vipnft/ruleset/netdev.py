@@ -1,21 +1,22 @@
-# The netdev table: what happens to a frame before the IP stack sees it.
-# Rule 1: nothing stands before the bucket lookup that "not mine" does not need: of N hosts
-#         each drops (N-1)/N of all packets there, before conntrack and the IP stack. One rule
-#         says so: no chain of its own, no counter, no protocol that need be looked for twice.
-# Rule 2: what is not decided is dropped; the policy is accept, since a netdev policy
-#         takes effect before the transaction commits.
-# Rule 3: the stack itself never answers ARP or neighbour discovery for a VIP. The rules do, so
-#         that a host whose rules are gone says nothing at all.
-# Rule 4: `meta mark` has the bucket only while rules here need it; beyond, it is 0 but for what
-#         the inet table is to look at: a bucket on the move, or a fragment.
-# Rule 5: never `iif` or an index in a rule: a re-created interface has another.
-"""Ingress and egress of each interface, as libnftables commands."""
+"""The netdev table: what happens to a frame before the IP stack sees it.
+
+Rule 1: nothing stands before the bucket lookup that "not mine" does not need: of N hosts
+        each drops (N-1)/N of all packets there, before conntrack and the IP stack. One rule
+        says so: no chain of its own, no counter, no protocol that need be looked for twice.
+Rule 2: what is not decided is dropped; the policy is accept, since a netdev policy
+        takes effect before the transaction commits.
+Rule 3: the stack itself never answers ARP or neighbour discovery for a VIP. The rules do, so
+        that a host whose rules are gone says nothing at all.
+Rule 4: `meta mark` has the bucket only while rules here need it; beyond, it is 0 but for what
+        the inet table is to look at: a bucket on the move, or a fragment.
+Rule 5: never `iif` or an index in a rule: a re-created interface has another.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from vipnft.model import BROADCAST, Cluster, Mode, Nic, Service, send_mac
 from vipnft.ruleset import affinity, ndp
-from vipnft.ruleset.affinity import CLIENT, V4, V6, Kind, Version
+from vipnft.ruleset.affinity import CLIENT, V4, V6, HashKey, Version
 from vipnft.ruleset.nftjson import (
     ACCEPT,
     DROP,
@@ -107,7 +108,7 @@ class _Deal:
     def by_bucket(self, of: Expr) -> list[Stmt]:
         return [self.hashed(of), vmap(MARK, "buckets")]
 
-    def by_source(self, version: Version, kind: Kind | None = None) -> list[Stmt]:
+    def by_source(self, version: Version, kind: HashKey | None = None) -> list[Stmt]:
         return self.by_bucket(affinity.source(kind or self.kind, version))
 
 
@@ -256,7 +257,7 @@ def _errors(deal: _Deal, version: Version) -> Iterator[list[Stmt]]:
     header = "icmp" if version is V4 else "icmpv6"
     error = match(payload(header, "type"), one_of(version.errors))
     for service in deal.special:
-        number, kind = NUMBERS[service.protocol], affinity.kind_of(service)
+        number, kind = NUMBERS[service.protocol], affinity.hash_key(service)
         for inside, shape in affinity.shapes(version, number):
             yield [
                 error,
@@ -320,7 +321,7 @@ def _special(deal: _Deal, nic: Nic, version: Version) -> Iterator[list[Stmt]]:
         yield [
             to_vip(nic, version),
             match(payload(service.protocol, "dport"), ports(service)),
-            *deal.by_source(version, affinity.kind_of(service)),
+            *deal.by_source(version, affinity.hash_key(service)),
         ]
 
 

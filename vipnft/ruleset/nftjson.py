@@ -1,7 +1,8 @@
-# A small vocabulary for libnftables' JSON (libnftables-json(5)).
-# Rule 1: nested dicts of expressions and statements are written here and nowhere else.
-# Rule 2: every name is nftables' own.
-"""Expressions, statements and commands of libnftables JSON, as plain values."""
+"""A small vocabulary for libnftables' JSON (libnftables-json(5)).
+
+Rule 1: nested dicts of expressions and statements are written here and nowhere else.
+Rule 2: every name is nftables' own.
+"""
 
 import json
 from collections.abc import Iterable

@@ -8,7 +8,7 @@ from vipnft.ruleset.nftjson import Command, Commands, Stmt
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class NftTable:
     """One nft table; its methods return commands."""
 
     family: str
@@ -77,7 +77,7 @@ class Table:
         return [{verb: {"element": {**self._at, "name": name, "elem": several}}}] if several else []
 
 
-NETDEV = Table("netdev", "vipnft")
-ARP = Table("arp", "vipnft")
-INET = Table("inet", "vipnft")
+NETDEV = NftTable("netdev", "vipnft")
+ARP = NftTable("arp", "vipnft")
+INET = NftTable("inet", "vipnft")
 TABLES = (NETDEV, ARP, INET)

@@ -1,5 +1,4 @@
-# What one host loads into the kernel: three nft tables, always in one transaction.
-"""Cluster, host, mode and owners to libnftables commands."""
+"""What one host loads into the kernel: three nft tables, always in one transaction."""
 
 from collections.abc import Mapping, Sequence
 

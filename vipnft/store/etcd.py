@@ -1,13 +1,14 @@
-# A store in etcd 3, for production: any member may be asked, all agree.
-# Rule 1: a call is one etcd transaction: compare revisions; then puts and a read, or a read.
-# Rule 2: members are asked in turn from the last good one, each for its share of the time left;
-#         a write that was sent is never sent again: its outcome is unknown, and the caller's to
-#         judge. The next call starts with the next member.
-# Rule 3: a version is etcd's revision of the key plus the epoch: the microsecond in which these
-#         keys' store was first written to, itself a key. An etcd that lost its data starts again
-#         from revision 1, perhaps with the same identity; the epoch is compared with the rest.
-# Rule 4: everything is under /vipnft/CLUSTER/, so that a role can be given just that.
-"""The store in etcd, through its JSON gateway."""
+"""A store in etcd 3, for production: any member may be asked, all agree.
+
+Rule 1: a call is one etcd transaction: compare revisions; then puts and a read, or a read.
+Rule 2: members are asked in turn from the last good one, each for its share of the time left;
+        a write that was sent is never sent again: its outcome is unknown, and the caller's to
+        judge. The next call starts with the next member.
+Rule 3: a version is etcd's revision of the key plus the epoch: the microsecond in which these
+        keys' store was first written to, itself a key. An etcd that lost its data starts again
+        from revision 1, perhaps with the same identity; the epoch is compared with the rest.
+Rule 4: everything is under /vipnft/CLUSTER/, so that a role can be given just that.
+"""
 
 import ssl
 import time

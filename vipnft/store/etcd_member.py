@@ -1,13 +1,14 @@
-# One etcd member, asked through its JSON gateway by etcd3gw.
-# Rule 1: an answer or an exception within the time given, whatever hangs (name lookup, too):
-#         the asking is done by a thread, and a member whose thread still hangs is not asked.
-# Rule 2: what went wrong is said as what it means for the request: Missed, Lost or Refused.
-#         Missed needs proof; etcd's own errors count as Lost unless known to be harmless.
-#         A handshake that failed is proof. So is, for a member that has never answered, that it
-#         refuses our kind of connection: TLS 1.3 tells so only after the request was sent.
-# Rule 3: a token is got when etcd first asks for one or no longer takes the old one: members
-#         forget tokens, and authentication may be switched on at any time.
-"""One etcd member: ask it, and say what became of the request."""
+"""One etcd member, asked through its JSON gateway by etcd3gw.
+
+Rule 1: an answer or an exception within the time given, whatever hangs (name lookup, too):
+        the asking is done by a thread, and a member whose thread still hangs is not asked.
+Rule 2: what went wrong is said as what it means for the request: Missed, Lost or Refused.
+        Missed needs proof; etcd's own errors count as Lost unless known to be harmless.
+        A handshake that failed is proof. So is, for a member that has never answered, that it
+        refuses our kind of connection: TLS 1.3 tells so only after the request was sent.
+Rule 3: a token is got when etcd first asks for one or no longer takes the old one: members
+        forget tokens, and authentication may be switched on at any time.
+"""
 
 import queue
 import re

@@ -1,7 +1,8 @@
-# Hears from etcd that a key changed, so that nobody need look all the time.
-# Rule 1: only a hint: whatever goes wrong here, the next look at the store finds it all.
-# Rule 2: connections of its own, in a thread of its own; nobody waits for either.
-"""Changes of a key in etcd, as an eventfd."""
+"""Hears from etcd that a key changed, so that nobody need look all the time.
+
+Rule 1: only a hint: whatever goes wrong here, the next look at the store finds it all.
+Rule 2: connections of its own, in a thread of its own; nobody waits for either.
+"""
 
 import os
 import threading
@@ -10,10 +11,10 @@ from itertools import cycle
 
 from vipnft.store.etcd_member import Member
 
-_CONNECT = 2.0
-_IDLE = 60.0
+_CONNECT_S = 2.0
+_IDLE_S = 60.0
 """Seconds without a change after which the connection is made anew: it may be dead."""
-_PAUSE = 0.5
+_PAUSE_S = 0.5
 
 
 class Hints:
@@ -34,15 +35,15 @@ class Hints:
         for member in self._members:
             with suppress(Exception):  # it may be about to end by itself
                 member.close()
-        self._thread.join(_CONNECT)
+        self._thread.join(_CONNECT_S)
         if not self._thread.is_alive():
             os.close(self.fd)
 
     def _run(self) -> None:
         for member in cycle(self._members):
             with suppress(Exception):  # rule 1
-                member.watch(self._key, self._heard, connect=_CONNECT, idle=_IDLE)
-            if self._over.wait(_PAUSE):
+                member.watch(self._key, self._heard, connect=_CONNECT_S, idle=_IDLE_S)
+            if self._over.wait(_PAUSE_S):
                 return
 
     def _heard(self) -> None:

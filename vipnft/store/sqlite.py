@@ -1,12 +1,13 @@
-# A store in a file: for the agents of one machine (a lab, the tests, a first try).
-# Rule 1: write-ahead log: readers never wait, and a writer waits only for the writer before it.
-# Rule 2: synchronous=NORMAL: a commit survives any death of processes, and a loss of power may
-#         take the last ones back. All who could remember them are on this machine, and die too.
-# Rule 3: a version is the microsecond of its transaction, or the last version plus one if that
-#         is more: versions grow whatever the clock does, and a new file never repeats an old one.
-# Rule 4: the file is known by its inode, seen again inside each transaction and after each
-#         commit: what went into a file that was deleted meanwhile is not called done.
-"""The store that needs nothing but a file."""
+"""A store in a file: for the agents of one machine (a lab, the tests, a first try).
+
+Rule 1: write-ahead log: readers never wait, and a writer waits only for the writer before it.
+Rule 2: synchronous=NORMAL: a commit survives any death of processes, and a loss of power may
+        take the last ones back. All who could remember them are on this machine, and die too.
+Rule 3: a version is the microsecond of its transaction, or the last version plus one if that
+        is more: versions grow whatever the clock does, and a new file never repeats an old one.
+Rule 4: the file is known by its inode, seen again inside each transaction and after each
+        commit: what went into a file that was deleted meanwhile is not called done.
+"""
 
 import contextlib
 import random

@@ -1,13 +1,13 @@
 """When a host doubts that it gets what the others get."""
 
-from vipnft.agent.reception import Hearing
+from vipnft.agent.reception import Reception
 
 OWNED = {"a": 64, "b": 64, "c": 128}
 
 
 def looks(*taken: tuple[int, int, int]) -> list[str]:
     """Return what host a says at each look, given how many packets a, b and c took by then."""
-    hearing = Hearing("a")
+    hearing = Reception("a")
     return [hearing.look(dict(zip("abc", one, strict=True)), OWNED)[:7] for one in taken]
 
 
@@ -28,7 +28,7 @@ def test_little_traffic_is_counted_until_it_is_enough() -> None:
 
 
 def test_a_share_by_weight_is_expected() -> None:
-    hearing = Hearing("a")
+    hearing = Reception("a")
     owned = {"a": 1, "b": 255}
     for n in range(30):
         assert hearing.look({"a": 0, "b": 5000 * n}, owned) == "", "of 5,000, 19 are to be expected"
@@ -37,7 +37,7 @@ def test_a_share_by_weight_is_expected() -> None:
 
 
 def test_counters_that_begin_anew_and_hosts_that_come_and_go() -> None:
-    hearing = Hearing("a")
+    hearing = Reception("a")
     assert hearing.look({"a": 5, "b": 9000}, OWNED) == ""
     assert hearing.look({"a": 5, "b": 3}, OWNED) == "", "b was reloaded"
     assert hearing.look({"a": 5}, OWNED) == ""

@@ -16,18 +16,18 @@ import pytest
 
 from vipnft.agreement import peers, protocol, records
 from vipnft.agreement.effects import (
+    Adopt,
     Arm,
     Flush,
     Grant,
-    Hold,
     Note,
     Params,
-    Said,
+    Reply,
     Transact,
     Wait,
     Wish,
 )
-from vipnft.agreement.protocol import Agent
+from vipnft.agreement.protocol import Life
 from vipnft.agreement.records import Standing, key_of
 from vipnft.errors import UsageError
 
@@ -36,7 +36,7 @@ LEASE = 1.0
 NAMES = ("a", "b", "c", "d")
 
 
-NOTHING = Hold(None, "")
+NOTHING = Adopt(None, "")
 
 
 class Entry(NamedTuple):
@@ -54,7 +54,7 @@ class Host:
     rate: float
     armed: dict[int, float] = field(default_factory=dict)  # slot: end, in true time
     granted: set[int] = field(default_factory=set)
-    hold: Hold = field(default_factory=lambda: NOTHING)
+    part: Adopt = field(default_factory=lambda: NOTHING)
     agent: Any = None
     effect: Any = None
     life: int = 0
@@ -85,9 +85,14 @@ class World:
         former = frozenset({f"{host.name}{host.life}"} if known else ())
         host.life += 1
         params = Params(
-            host.name, f"{host.name}{host.life}", LEASE, BUCKETS, former=former, hold=self.hold
+            host.name,
+            f"{host.name}{host.life}",
+            LEASE,
+            BUCKETS,
+            former=former,
+            hold_on_loss=self.hold,
         )
-        host.agent = Agent(params, Wish(1)).live()
+        host.agent = Life(params, Wish(1)).live()
         host.effect = next(host.agent)
 
     def step(self) -> None:
@@ -113,7 +118,7 @@ class World:
             host.agent = None
         elif fate < 0.003:  # the machine dies
             host.agent, host.granted, host.armed = None, set(), {}
-            host.hold = NOTHING
+            host.part = NOTHING
         else:
             self._perform(host)
         self.look()
@@ -132,7 +137,7 @@ class World:
         result: Any = None
         match effect:
             case Flush():
-                host.granted, host.hold = set(), NOTHING
+                host.granted, host.part = set(), NOTHING
             case Arm(slot, lease):
                 host.granted.discard(slot)
                 host.armed[slot] = self.now + lease / host.rate
@@ -140,9 +145,9 @@ class World:
                 if self.broken == "arm":  # the timer starts after the beat, not before
                     host.armed[slot] = self.now + LEASE / host.rate
                 host.granted.add(slot)
-            case Hold():
+            case Adopt():
                 self.moved += 1
-                host.hold = effect
+                host.part = effect
             case Transact():
                 result = self._ask(host, effect)
             case Wait():
@@ -168,13 +173,13 @@ class World:
         return Wish(
             host.weight,
             host.standing,
-            drained=frozenset(b for b in host.hold.draining if chance() < 0.3),
+            drained=frozenset(b for b in host.part.draining if chance() < 0.3),
             due=chance() < 0.7,
             cut_off=chance() < 0.02,
             renew=chance() < 0.005,
         )
 
-    def _ask(self, host: Host, request: Transact) -> Said | None:
+    def _ask(self, host: Host, request: Transact) -> Reply | None:
         versions = dict(request.versions)
         if self.broken == "beat condition" and key_of(host.name) in request.puts:
             versions.pop(records.TABLE, None)
@@ -190,7 +195,7 @@ class World:
         done = self._execute(request)
         if fate < 0.06:  # the answer is lost
             return None
-        return Said(done, dict(self.store), self.now * host.rate)
+        return Reply(done, dict(self.store), self.now * host.rate)
 
     def _execute(self, request: Transact) -> bool:
         for key, version in request.versions.items():
@@ -207,7 +212,7 @@ class World:
     def look(self) -> None:
         for bucket in range(BUCKETS):
             taking = [
-                h.name for h in self.hosts.values() if bucket in h.hold.owned and h.leased(self.now)
+                h.name for h in self.hosts.values() if bucket in h.part.owned and h.leased(self.now)
             ]
             if len(taking) > 1:
                 raise OverlapError(f"{taking} accept bucket {bucket} at {self.now}")
@@ -245,18 +250,18 @@ def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _no_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    write = Agent._write
+    write = Life._write
 
-    def unready(self: Agent, step: Any) -> Any:
+    def unready(self: Life, step: Any) -> Any:
         return (yield from write(self, replace(step, given=frozenset())))
 
-    monkeypatch.setattr(Agent, "_write", unready)
+    monkeypatch.setattr(Life, "_write", unready)
 
 
 def _anybodys_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    decide = Agent._step
+    decide = Life._step
 
-    def grab(self: Agent, said: Said) -> Any:
+    def grab(self: Life, said: Reply) -> Any:
         found = decide(self, said)
         if found is None or self._table is None:
             return found
@@ -264,17 +269,17 @@ def _anybodys_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         owners[0] = self.params.me
         return replace(found, table=replace(found.table, owners=tuple(owners)), given=frozenset())
 
-    monkeypatch.setattr(Agent, "_step", grab)
+    monkeypatch.setattr(Life, "_step", grab)
 
 
 def _no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Agent, "_fenced", property(lambda _: True, lambda *_: None), raising=False)
+    monkeypatch.setattr(Life, "_fenced", property(lambda _: True, lambda *_: None), raising=False)
 
 
 def _absent_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = peers.Others.lost
 
-    def hasty(self: peers.Others, said: Said) -> set[str]:
+    def hasty(self: peers.Others, said: Reply) -> set[str]:
         return lost(self, said) | {h for h in self._seen if key_of(h) not in said.snapshot}
 
     monkeypatch.setattr(peers.Others, "lost", hasty)

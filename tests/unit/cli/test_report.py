@@ -11,10 +11,10 @@ from rich.console import Console
 from tests.samples import OWN, small
 from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
 from vipnft.cli import picture, report
-from vipnft.model import Applied, Mode, Worn
+from vipnft.model import Applied, InterfaceRecord, Mode
 
 CLUSTER = small(hosts=3, buckets=6)
-WORN = {"eth0": Worn(index=2, mac=OWN)}
+WORN = {"eth0": InterfaceRecord(index=2, mac=OWN)}
 APPLIED = Applied(
     cluster=CLUSTER,
     host="web1",

@@ -9,7 +9,7 @@ from tests.samples import LISTEN, OWN, small
 from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
 from vipnft.host.drift import Facts, LinkFacts, drift, skeleton_drift
 from vipnft.host.settings import wanted_sysctls
-from vipnft.model import Applied, Mode, Worn
+from vipnft.model import Applied, InterfaceRecord, Mode
 from vipnft.ruleset.elements import Cell, cell
 
 CLUSTER = small(hosts=1)
@@ -18,7 +18,7 @@ TEXT = "table netdev vipnft {\n\tchain rest4 {\n\t\tjhash seed 0x1\n\t\tdrop\n\t
 
 def applied(mode: Mode) -> Applied:
     owners = ("web1",) * 256
-    worn = {"eth0": Worn(index=7, mac=OWN)}
+    worn = {"eth0": InterfaceRecord(index=7, mac=OWN)}
     return Applied(cluster=CLUSTER, host="web1", mode=mode, owners=owners, worn=worn)
 
 
@@ -36,7 +36,7 @@ def sound(mode: Mode, **change: Any) -> Facts:
     )
     return Facts(
         links={"eth0": replace(link, **change)},
-        holders={"192.0.2.100": ("lo",)},
+        carriers={"192.0.2.100": ("lo",)},
         sysctls={key: values[0] for key, values in wanted_sysctls(["eth0"], mode).items()},
         tables={"netdev": TEXT},
         cells=[cell(OWNED)] * 256,
@@ -54,8 +54,8 @@ def test_a_sound_host_has_no_drift(mode: Mode) -> None:
 ARP_IGNORE = "net/ipv4/conf/eth0/arp_ignore"
 CASES = [
     ("switch", {"links": {}}, "interface eth0 is gone"),
-    ("hub", {"holders": {"192.0.2.100": ()}}, "192.0.2.100 is gone from lo"),
-    ("switch", {"holders": {"192.0.2.100": ("lo", "eth1")}}, "192.0.2.100 is on eth1"),
+    ("hub", {"carriers": {"192.0.2.100": ()}}, "192.0.2.100 is gone from lo"),
+    ("switch", {"carriers": {"192.0.2.100": ("lo", "eth1")}}, "192.0.2.100 is on eth1"),
     ("switch", {"sysctls": {ARP_IGNORE: "0"}}, f"{ARP_IGNORE} is 0, not 1"),
     ("switch", {"tables": {}}, "nft table netdev vipnft is gone"),
     ("switch", {"tables": {"netdev": TEXT.replace("drop", "")}}, "- chain rest4: drop"),

@@ -34,7 +34,7 @@ class Kernel:
         self.held: dict[str, dict[int, Any]] = {name: {} for _, name in elements.CONTAINERS}
         for b, one in enumerate(cells):
             for name, value in (
-                ("buckets", one.bucket),
+                ("buckets", one.verdict),
                 ("leaving", one.leaving),
                 ("moving", one.moving),
                 ("joined", one.joined),
@@ -77,7 +77,7 @@ class Kernel:
         h = self.held
         return [
             Cell(
-                bucket=h["buckets"].get(b),
+                verdict=h["buckets"].get(b),
                 leaving=h["leaving"].get(b),
                 moving=h["moving"].get(b),
                 joined=h["joined"].get(b),

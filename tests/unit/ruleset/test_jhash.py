@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vipnft.model import Address
-from vipnft.ruleset.affinity import CLIENT, Kind, bucket, key
+from vipnft.ruleset.affinity import CLIENT, HashKey, bucket, key
 from vipnft.ruleset.jhash import jhash
 
 
@@ -45,14 +45,19 @@ def test_a_bucket_is_in_range(address: Address, seed: int, buckets: int) -> None
     ("kind", "client", "port", "expected"),
     [
         (CLIENT, "192.0.2.77", 99, "c000024d"),
-        (Kind(24, 64), "192.0.2.77", 99, "c0000200"),
-        (Kind(port=True), "192.0.2.77", 0x1234, "c000024d12340000"),
+        (HashKey(24, 64), "192.0.2.77", 99, "c0000200"),
+        (HashKey(port=True), "192.0.2.77", 0x1234, "c000024d12340000"),
         (CLIENT, "2001:db8::1:2", 99, "20010db8000000000000000000010002"),
-        (Kind(24, 48), "2001:db8:1:2::3", 99, "20010db8000100000000000000000000"),
-        (Kind(port=True), "2001:db8::1", 0x1234, "20010db80000000000000000000000011234" + "0000"),
+        (HashKey(24, 48), "2001:db8:1:2::3", 99, "20010db8000100000000000000000000"),
+        (
+            HashKey(port=True),
+            "2001:db8::1",
+            0x1234,
+            "20010db80000000000000000000000011234" + "0000",
+        ),
     ],
 )
-def test_what_is_hashed(kind: Kind, client: str, port: int, expected: str) -> None:
+def test_what_is_hashed(kind: HashKey, client: str, port: int, expected: str) -> None:
     assert key(kind, ip_address(client), port).hex() == expected
 
 
