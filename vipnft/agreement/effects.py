@@ -3,12 +3,20 @@
 A driver does the effects for the generator in vipnft.agreement.protocol, and sends back what each
 says."""
 
+import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vipnft.agreement.records import Standing, Table
+
+
+class End(enum.StrEnum):
+    """Why a life ended: all is given away, or a new life is to begin in its place."""
+
+    STOPPED = "stopped"
+    RENEWED = "renewed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from vipnft.agreement.effects import (
     Adopt,
     Arm,
     Effect,
+    End,
     Flush,
     Grant,
     Note,
@@ -33,6 +34,7 @@ from vipnft.agreement.effects import (
     Wait,
     Wish,
 )
+from vipnft.agreement.outlook import Outlook
 from vipnft.agreement.peers import Others
 from vipnft.agreement.records import (
     RENEWAL_S,
@@ -55,19 +57,12 @@ from vipnft.agreement.steps import (
     is_placeholder,
     parties,
     placeholder,
-    prior,
     takeover,
 )
-from vipnft.buckets.assign import assign
 from vipnft.errors import UsageError
 
-Effects = Generator[Effect, Any, str]
+Effects = Generator[Effect, Any, End]
 
-_NOTICE_BEATS = 2
-"""Beats for which a move is to be seen coming before it begins, so that the others look out."""
-_CALM_BEATS = 15
-"""Beats for which a move waits at most for hosts and weights to stand still: of 32 hosts that
-start in turn, each would else give a little to each at every beat."""
 _TRIES = 5
 """Of giving buckets away while others give theirs."""
 
@@ -80,26 +75,42 @@ class _Key(NamedTuple):
 _NOBODY = _Key(b"", 0)
 
 
+class _Known:
+    """What this life knows of the table: `table` is what the kernel holds, `version` of it in the
+    store; `last` the newest that was there, `real` the newest in which anybody owned anything;
+    `fenced`: no earlier write of this host's can come after it."""
+
+    def __init__(self) -> None:
+        self.table: Table | None = None
+        self.version = 0
+        self.last: Table | None = None
+        self.real: Table | None = None
+        self.fenced = False
+
+    def take_up(self, table: Table, version: int) -> None:
+        """Know that the kernel holds a table."""
+        self.table = self.last = table
+        if not is_placeholder(table):
+            self.real = table
+        self.version = version
+
+    def lose(self) -> None:
+        """Know that there is none."""
+        self.table, self.version, self.fenced = None, 0, False
+
+
 class Life:
     """One life of an agent; `live` is the generator that a driver runs."""
 
     def __init__(self, params: Params, wish: Wish) -> None:
         self.params, self.wish = params, wish
-        self._table: Table | None = None  # what the kernel holds
-        self._version = 0  # of that table in the store
-        self._last: Table | None = None  # the newest that was there
-        self._real: Table | None = None  # the newest in which anybody owned anything
-        self._fenced = False
+        self._known = _Known()
         self._beat = self._mine = 0  # my counter, and my key's version
         self._lives = {params.incarnation, *params.former}
         self._slot = 0
         self._order = Order()
         self._others = Others(params.me, params.lease)
-        self._dealt: tuple[object, tuple[str, ...]] = (None, ())
-        self._coming = 0  # beats for which moves have been pending
-        self._still = 0  # beats for which hosts and weights have been the same
-        self._shares: dict[str, int] = {}
-        self._near = False  # a bucket is about to be given to this host
+        self._outlook = Outlook(params.me)
 
     def live(self) -> Effects:
         """Beat until asked to stop and everything is given away; returns why it ended."""
@@ -116,19 +127,19 @@ class Life:
                 continue
             if self.wish.standing is Standing.STOPPING and self._idle(said):
                 yield Transact({key_of(self.params.me): self._mine}, {key_of(self.params.me): None})
-                return "stopped"
+                return End.STOPPED
             if self.wish.renew:
                 if (yield from self._renew(max(self.params.lease, RENEWAL_S))) is not None:
-                    return "renewed"
+                    return End.RENEWED
                 continue
             yield from self._rest(said.now)
 
     def _rest(self, now: float) -> Generator[Effect, Any, None]:
         """Wait for the next beat; where buckets are about to come or a host to be declared
         dead, look for that meanwhile."""
-        while self._table:
-            most = self._others.until_lost(now, parties(self._table))
-            self.wish = yield Wait(self._near, most)
+        while self._known.table:
+            most = self._others.until_lost(now, parties(self._known.table))
+            self.wish = yield Wait(self._outlook.near, most)
             if self.wish.due:
                 return
             said: Reply | None = yield Transact({}, {})
@@ -137,7 +148,7 @@ class Life:
             now = said.now
             self._look(said)
             yield from self._follow(said)
-            if self._table and self._others.lost(said) & parties(self._table):
+            if self._known.table and self._others.lost(said) & parties(self._known.table):
                 return
         self.wish = yield Wait()
 
@@ -151,10 +162,11 @@ class Life:
             yield Arm(self._slot, lease)
             member = self._member(lease)
             said: Reply | None = yield Transact(
-                {TABLE: self._version, key_of(p.me): self._mine}, {key_of(p.me): member.dump()}
+                {TABLE: self._known.version, key_of(p.me): self._mine},
+                {key_of(p.me): member.dump()},
             )
             if said is None:
-                if p.hold_on_loss and self._table:
+                if p.hold_on_loss and self._known.table:
                     yield Grant(self._slot)  # nobody takes over from who holds
                 # The beat may have happened or may yet: my key's version tells, next time.
                 said = yield from self._until_known()
@@ -201,14 +213,14 @@ class Life:
             if said is not None:
                 return said
             self.wish = yield Wait()
-            if self.params.hold_on_loss and self._table:
+            if self.params.hold_on_loss and self._known.table:
                 self._slot ^= 1
                 yield Arm(self._slot, self.params.lease)
                 yield Grant(self._slot)
 
     # Start.
 
-    def _meet(self, said: Reply) -> Effects:
+    def _meet(self, said: Reply) -> Generator[Effect, Any, None]:
         """Find my key free, or wait until whoever beats under my name is known dead."""
         me = key_of(self.params.me)
         first = said.snapshot.get(me, _NOBODY)
@@ -227,37 +239,36 @@ class Life:
         self._recognize(said)
         self._look(said)
         yield from self._follow(said)
-        return ""
 
     # The table.
 
     def _look(self, said: Reply) -> None:
         self._order = order(said.snapshot, self.params.me)
-        self._others.look(said, parties(self._last) if self._last else set())
+        self._others.look(said, parties(self._known.last) if self._known.last else set())
 
     def _follow(self, said: Reply) -> Generator[Effect, Any, None]:
         """Bring the kernel to the newest table; fence first where that is not yet done."""
         while True:
             entry = said.snapshot.get(TABLE)
             if entry is None:
-                if self._table is not None or self._version != 0:
+                if self._known.table is not None or self._known.version != 0:
                     yield Adopt(None, self.params.me)
-                self._table, self._version, self._fenced = None, 0, False
+                self._known.lose()
                 return
-            if self._fenced:
-                if entry.version != self._version:
+            if self._known.fenced:
+                if entry.version != self._known.version:
                     yield from self._adopt(Table.load(entry.value), entry.version)
                 return
             again = yield Transact({TABLE: entry.version}, {TABLE: entry.value})
             if again is None:
                 said = yield from self._until_known()
             else:
-                self._fenced, said = again.done, again
+                self._known.fenced, said = again.done, again
 
     def _adopt(self, table: Table, version: int) -> Generator[Effect, Any, None]:
         self._checked(table)
         yield Adopt(table, self.params.me)
-        self._know(table, version)
+        self._known.take_up(table, version)
 
     def _checked(self, table: Table) -> None:
         if (table.deal, len(table.owners)) != (self.params.deal, self.params.buckets):
@@ -267,47 +278,27 @@ class Life:
                 fix="give all hosts the same file; to change it, stop all agents first",
             )
 
-    def _know(self, table: Table, version: int) -> None:
-        self._table = self._last = table
-        if not is_placeholder(table):
-            self._real = table
-        self._version = version
-
     def _step(self, said: Reply) -> Step | None:
         """Return what is next for the table to become, by this host's hand."""
-        lost, me, old = self._others.lost(said), self.params.me, self._table
+        lost, me, old = self._others.lost(said), self.params.me, self._known.table
         known = members(said.snapshot)
         shares = weights({host: m for host, m in known.items() if host not in lost})
         if old is None:
             mark = f"{self.params.incarnation}.{self._beat}"
             return placeholder(mark, self.params.buckets, self.params.deal)
-        target = self._target(shares, old.owners)
+        target = self._outlook.target(shares, old.owners, self._known.real)
         taken = self._takeover(old, target, lost, said)
         if taken is not None:
             return taken
-        pairs = list(zip(old.owners, target, strict=True))
-        self._coming = self._coming + 1 if old.owners != target else 0
-        self._still = self._still + 1 if shares == self._shares else 0
-        self._shares = shares
-        self._near = any(o != me == n for o, n in pairs)
+        timely = self._outlook.beat(shares, old.owners, target)
+        pairs = zip(old.owners, target, strict=True)
         given = frozenset(b for b, (o, n) in enumerate(pairs) if o == me != n)
-        noticed = self._coming > _NOTICE_BEATS and (
-            self._still >= _NOTICE_BEATS or self._coming > _CALM_BEATS
-        )
-        if given and (noticed or self.wish.cut_off):
+        if given and (timely or self.wish.cut_off):
             return giving(old, target, given, me, drain=not self.wish.cut_off)
         over = frozenset(b for b in self.wish.drained if me in old.drains.get(b, frozenset()))
         if over:
             return drained(old, over, me)
         return None
-
-    def _target(self, shares: dict[str, int], owners: tuple[str, ...]) -> tuple[str, ...]:
-        if not any(shares.values()):
-            return owners
-        key = (tuple(sorted(shares.items())), owners)
-        if self._dealt[0] != key:
-            self._dealt = (key, assign(shares, len(owners), prior(owners, self._real)))
-        return self._dealt[1]
 
     def _takeover(
         self, old: Table, target: tuple[str, ...], lost: set[str], said: Reply
@@ -325,22 +316,22 @@ class Life:
             if step.given:
                 yield Adopt(step.table, self.params.me)  # by my own hand: the kernel first
             said = yield Transact(
-                {TABLE: self._version, **step.conditions}, {TABLE: step.table.dump()}
+                {TABLE: self._known.version, **step.conditions}, {TABLE: step.table.dump()}
             )
             again = self._again(step, said)
             if again is None:
                 break
             step = again
         if said is None:
-            self._fenced = False
+            self._known.fenced = False
             said = yield from self._until_known()
         elif said.done:
-            self._fenced = True
+            self._known.fenced = True
             if not step.given:
                 yield Note(step.why)
         self._look(said)
         if step.given:
-            self._version = -1  # the kernel holds no table's content now: take it up anew
+            self._known.version = -1  # the kernel holds no table's content now: take it up anew
         yield from self._follow(said)
 
     def _again(self, step: Step, said: Reply | None) -> Step | None:
@@ -352,15 +343,15 @@ class Life:
         table = Table.load(entry.value)
         self._checked(table)
         self._look(said)
-        self._know(table, entry.version)
+        self._known.take_up(table, entry.version)
         found = self._step(said)
         return found if found is not None and found.given else None
 
     def _idle(self, said: Reply) -> bool:
         """Tell whether nothing is mine any more, not even a drain; or nobody is there to give
         it to."""
-        if self._table is None:
+        if self._known.table is None:
             return True
-        part = Adopt(self._table, self.params.me)
+        part = Adopt(self._known.table, self.params.me)
         others = {h: m for h, m in members(said.snapshot).items() if h != self.params.me}
         return not (part.owned or part.draining) or not any(weights(others).values())

@@ -42,6 +42,7 @@ def agent(
     """
     from vipnft.agent.loop import Orders, run
     from vipnft.agent.signals import HANDLED
+    from vipnft.agreement.effects import End
     from vipnft.host.preflight import require_privileged
     from vipnft.store.opening import open_store
 
@@ -62,10 +63,11 @@ def agent(
         mode=mode,
         drain=seconds(drain),
         reread=lambda: load(config).require_host(name),
+        log=_log,
     )
     print(f"agent of {name} in cluster {cluster.name!r}, {mode} mode", file=sys.stderr, flush=True)
-    ended = run(orders, open_store(url, cluster.name), _log)
-    if ended == "renewed":
+    ended = run(orders, open_store(url, cluster.name))
+    if ended is End.RENEWED:
         # Signals are blocked by now and stay so over exec, until the new life listens.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)

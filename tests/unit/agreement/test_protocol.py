@@ -263,7 +263,7 @@ def _anybodys_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def grab(self: Life, said: Reply) -> Any:
         found = decide(self, said)
-        if found is None or self._table is None:
+        if found is None or self._known.table is None:
             return found
         owners = list(found.table.owners)
         owners[0] = self.params.me
@@ -273,7 +273,9 @@ def _anybodys_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Life, "_fenced", property(lambda _: True, lambda *_: None), raising=False)
+    monkeypatch.setattr(
+        protocol._Known, "fenced", property(lambda _: True, lambda *_: None), raising=False
+    )
 
 
 def _absent_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,80 @@
+"""What an agent and its store say to each other.
+
+Rule 1: the store is given less time than the lease has, so that a beat that hangs is known as one
+        while there is still time for the next.
+Rule 2: that the store is away, and that it is back, is a line in the log each.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vipnft.agent import systemd
+from vipnft.agreement.effects import Reply, Transact
+from vipnft.agreement.records import TABLE, Member, members
+from vipnft.model import Agents
+from vipnft.store.contract import Store, StoreError, StoreUnknown, StoreUnreachable
+
+_BACKOFF_S = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
+
+Log = Callable[[str], None]
+
+
+class Exchange:
+    """One life's; `hints` is readable when the table has changed, None where nobody tells."""
+
+    def __init__(self, store: Store, agents: Agents, log: Log) -> None:
+        self._store, self._agents, self._log = store, agents, log
+        self._timeout = agents.lease / 4
+        self._snapshot: Mapping[str, Any] = {}
+        self._away_since: float | None = None
+        self.hints: int | None = None
+
+    def reach(self, pause: Callable[[float], bool]) -> None:
+        """Wait until the store answers; what waiting won't mend is an error at once.
+
+        `pause` sleeps for so many seconds, and tells whether to go on.
+        """
+        wait, longest = _BACKOFF_S
+        while True:
+            try:
+                self._store.transact({}, {}, timeout=max(self._timeout, 1.0))
+                break
+            except (StoreUnreachable, StoreUnknown) as error:
+                self._log(f"{error}; asked again in {wait:g} s")
+                systemd.status(str(error))
+            if not pause(wait):
+                return
+            wait = min(wait * 2, longest)
+        self.hints = self._store.watch(TABLE)
+
+    def transact(self, request: Transact) -> Reply | None:
+        """Ask; None where nobody knows what became of it."""
+        try:
+            done, snapshot = self._store.transact(
+                request.versions, request.puts, timeout=self._timeout
+            )
+        except StoreError as error:
+            if self._away_since is None:
+                self._away_since = time.monotonic()
+                self._log(f"{error}; {self._then()}")
+            return None
+        now = time.monotonic()
+        if self._away_since is not None:
+            self._log(f"the store answers again after {now - self._away_since:.1f} s")
+            self._away_since = None
+        self._snapshot = snapshot
+        return Reply(done, snapshot, now)
+
+    def _then(self) -> str:
+        if self._agents.on_store_loss == "hold":
+            return "on_store_loss is hold: carrying on with the last table"
+        return f"silent in at most {self._agents.lease:g} s unless it answers"
+
+    def away(self) -> float:
+        """Return for how many seconds the store has not answered: 0 if it does."""
+        return 0.0 if self._away_since is None else time.monotonic() - self._away_since
+
+    def members(self) -> dict[str, Member]:
+        """Return every host's key, as last seen."""
+        return members(self._snapshot)

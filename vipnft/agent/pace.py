@@ -1,0 +1,72 @@
+"""When an agent sleeps, and what wakes it."""
+
+import os
+import select
+import time
+
+from vipnft.agent import systemd
+from vipnft.agent.signals import Signals
+from vipnft.agent.upkeep import Upkeep
+from vipnft.agreement.effects import Wait
+from vipnft.kernel.watch import Watch
+
+_SOON_S = 0.005  # seconds between two looks at a store without hints while buckets are to come
+_JUST_S = 0.001  # seconds later than a time that must be past
+_ALIVE_S = 1.0  # seconds between two signs of life for systemd
+
+
+class Pace:
+    """Beats come every `period` seconds, or at once after `hurry`."""
+
+    def __init__(self, period: float, watch: Watch, signals: Signals) -> None:
+        self._period, self._watch, self._signals = period, watch, signals
+        self._beat_at = time.monotonic()
+
+    def due(self) -> bool:
+        """Tell whether it is time to beat."""
+        return time.monotonic() >= self._beat_at
+
+    def hurry(self) -> None:
+        """Make it time to beat."""
+        self._beat_at = time.monotonic()
+
+    def wait(self, asked: Wait, hints: int | None, upkeep: Upkeep, *, told: bool) -> None:
+        """Wait for the next beat, or for what is asked before; mend the kernel meanwhile.
+
+        `told`: a signal to stop is known already, and no reason to beat once more.
+        """
+        now = time.monotonic()
+        if self._beat_at <= now:
+            self._beat_at = max(self._beat_at + self._period, now)
+        look = now + asked.most + _JUST_S
+        if asked.soon and hints is None:
+            look = min(look, now + _SOON_S)
+        while True:
+            systemd.alive()
+            until = min(look, self._beat_at)
+            # Who has nothing to come can wait for the beat: many hosts would look at each change.
+            wanted = hints if asked.soon else None
+            hinted = self.sleep(min(until, time.monotonic() + _ALIVE_S), wanted)
+            if self._watch.heard() or upkeep.due():
+                upkeep.mend()
+            if upkeep.mended():  # rules come silent: grant them at once
+                self.hurry()
+            if hinted or time.monotonic() >= min(look, self._beat_at):
+                return
+            if self._signals.reread or (self._signals.stop and not told):
+                self.hurry()  # to be told at once, and only once
+
+    def sleep(self, until: float, hints: int | None = None) -> bool:
+        """Sleep until then (monotonic seconds), a signal, a change in the kernel, or a hint from
+        the store: tell whether it was that."""
+        poll = select.poll()
+        for number in (*self._watch.filenos(), self._signals.fileno()):
+            poll.register(number, select.POLLIN)
+        if hints is not None:
+            poll.register(hints, select.POLLIN)
+        ready = poll.poll(max(0.0, until - time.monotonic()) * 1000)
+        self._signals.drain()
+        if hints is None or hints not in dict(ready):
+            return False
+        os.eventfd_read(hints)
+        return True

@@ -1,0 +1,50 @@
+"""Where the buckets are to go, and whether it is time.
+
+Rule 1: a move is seen coming for some beats before it begins, so that the others look out for it.
+Rule 2: it waits for hosts and weights to stand still, but not for ever.
+"""
+
+from collections.abc import Mapping
+
+from vipnft.agreement.records import Table
+from vipnft.agreement.steps import prior
+from vipnft.buckets.assign import assign
+from vipnft.model import Owners
+
+_NOTICE_BEATS = 2
+"""Beats for which a move is to be seen coming before it begins, so that the others look out."""
+_CALM_BEATS = 15
+"""Beats for which a move waits at most for hosts and weights to stand still: of 32 hosts that
+start in turn, each would else give a little to each at every beat."""
+
+
+class Outlook:
+    """Host `me`'s, from beat to beat; `near`: a bucket is about to be given to it."""
+
+    def __init__(self, me: str) -> None:
+        self._me = me
+        self._dealt: tuple[object, Owners] = (None, ())
+        self._coming = 0  # beats for which moves have been pending
+        self._still = 0  # beats for which hosts and weights have been the same
+        self._shares: Mapping[str, int] = {}
+        self.near = False
+
+    def target(self, shares: Mapping[str, int], owners: Owners, real: Table | None) -> Owners:
+        """Return who is to own what, by how much each of the living takes; `real` is the newest
+        table in which anybody owned anything."""
+        if not any(shares.values()):
+            return owners
+        key = (tuple(sorted(shares.items())), owners)
+        if self._dealt[0] != key:
+            self._dealt = (key, assign(shares, len(owners), prior(owners, real)))
+        return self._dealt[1]
+
+    def beat(self, shares: Mapping[str, int], owners: Owners, target: Owners) -> bool:
+        """Count one beat more; tell whether moves may begin."""
+        self._coming = self._coming + 1 if owners != target else 0
+        self._still = self._still + 1 if shares == self._shares else 0
+        self._shares = shares
+        self.near = any(o != self._me == n for o, n in zip(owners, target, strict=True))
+        return self._coming > _NOTICE_BEATS and (
+            self._still >= _NOTICE_BEATS or self._coming > _CALM_BEATS
+        )
