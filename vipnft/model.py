@@ -147,7 +147,8 @@ class Agents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """What every host of a cluster has in common; MACs are lower case, colon separated."""
+    """What every host of a cluster has in common; MACs are lower case, colon separated. `mode` is
+    how hosts wear the listen MAC, unless the command line says so."""
 
     name: str
     seed: int
@@ -156,6 +157,7 @@ class Cluster:
     buckets: int = 256
     services: tuple[Service, ...] = ()
     agents: Agents = Agents()
+    mode: Mode | None = None
 
     @property
     def vips(self) -> tuple[Address, ...]:

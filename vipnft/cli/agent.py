@@ -46,8 +46,8 @@ def agent(
     from vipnft.host.preflight import require_privileged
     from vipnft.store.opening import open_store
 
-    mode = pick_mode(hub, switch, multicast, igmp)
     cluster = load(config)
+    mode = pick_mode(hub, switch, multicast, igmp, file=cluster.mode)
     name = host or socket.gethostname()
     cluster.require_host(name)
     url = store or cluster.agents.store

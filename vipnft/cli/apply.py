@@ -55,8 +55,8 @@ def apply(
         raise UsageError(f"--format is {format!r}", fix="nft or json")
     if format and not dry_run:
         raise UsageError("--format goes with --dry-run", fix="add --dry-run, or leave it out")
-    mode = pick_mode(hub, switch, multicast, igmp)
     cluster = load(config)
+    mode = pick_mode(hub, switch, multicast, igmp, file=cluster.mode)
     name = host or socket.gethostname()
     cluster.require_host(name)
     if dry_run:

@@ -68,7 +68,8 @@ def probe(
     """
     cluster = load(config)
     name = host or socket.gethostname()
-    mode = pick_mode(hub, switch or not (hub or multicast or igmp), multicast, igmp)
+    switch = switch or not (hub or multicast or igmp or cluster.mode)
+    mode = pick_mode(hub, switch, multicast, igmp, file=cluster.mode)
     nics = cluster.nics(name)
     if listen:
         end = time.monotonic() + (seconds(duration) if duration else _FOREVER_S)

@@ -67,13 +67,32 @@ def load(file: Path) -> Cluster:
     return reader.parse(text, str(file))
 
 
-def pick_mode(hub: bool, switch: bool, multicast: bool = False, igmp: bool = False) -> Mode:
-    """Return the mode that was asked for; UsageError unless it was exactly one."""
+def pick_mode(
+    hub: bool,
+    switch: bool,
+    multicast: bool = False,
+    igmp: bool = False,
+    *,
+    file: Mode | None = None,
+) -> Mode:
+    """Return the mode that was asked for, else the cluster file's; UsageError unless it is one."""
     asked = {Mode.HUB: hub, Mode.SWITCH: switch, Mode.MULTICAST: multicast, Mode.IGMP: igmp}
     given = [mode for mode, wanted in asked.items() if wanted]
-    if len(given) != 1:
+    if len(given) > 1:
         several = " and ".join(f"--{mode}" for mode in given)
-        every = "--switch, --hub, --multicast or --igmp"
-        which = f"{several} were given" if given else f"no mode is given: {every}"
-        raise UsageError(which, fix="give one of them: --switch works on hubs too")
-    return given[0]
+        raise UsageError(
+            f"{several} were given", fix="give one of them: --switch works on hubs too"
+        )
+    if not given and file is None:
+        raise UsageError(
+            "no mode is given: --switch, --hub, --multicast or --igmp",
+            fix='give one of them (--switch works on hubs too), or write mode = "switch" into'
+            " [cluster]",
+        )
+    mode = given[0] if given else file
+    if mode is None or file not in {None, mode}:
+        raise UsageError(
+            f'--{mode} was given, and the cluster file says mode = "{file}"',
+            fix="leave the option out, or change the file on every host",
+        )
+    return mode

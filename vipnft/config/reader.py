@@ -34,6 +34,7 @@ from vipnft.model import (
     Check,
     Cluster,
     Host,
+    Mode,
     Segment,
     Service,
     default_listen_mac,
@@ -81,6 +82,7 @@ def _build(shape: FileShape) -> Cluster:
         buckets=c.buckets,
         services=tuple(_service(one) for one in shape.service),
         agents=_agents(c, shape.check),
+        mode=Mode(c.mode) if c.mode else None,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vipnft.config import duration
-from vipnft.model import MAX_BUCKETS, Agents, Cluster, Host, Service, is_unicast_mac
+from vipnft.model import MAX_BUCKETS, Agents, Cluster, Host, Mode, Service, is_unicast_mac
 
 DEFAULTS: dict[str, Any] = {
     f.name: f.default for each in (Cluster, Host, Service) for f in fields(each)
@@ -160,6 +160,7 @@ class ClusterShape(_Shape):
     interface: _Interface
     buckets: Annotated[int, _whole(1, MAX_BUCKETS)] = DEFAULTS["buckets"]
     listen_mac: _Mac = ""
+    mode: _one_of(*Mode) = ""  # type: ignore[valid-type]
     store: Annotated[str, AfterValidator(_url)] = Field(
         "", description='"sqlite:///path" or "etcd://host:port,..."'
     )

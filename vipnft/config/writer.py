@@ -17,6 +17,7 @@ def render(cluster: Cluster) -> str:
         f"seed = {cluster.seed:#x}",
         *_segment(first),
         f"buckets = {cluster.buckets}",
+        *([f"mode = {quote(cluster.mode)}"] if cluster.mode else []),
         *_agents(cluster.agents),
     ]
     for segment in others:

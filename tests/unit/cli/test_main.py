@@ -145,6 +145,20 @@ def test_a_bad_command_is_named(
     assert named in result.err
 
 
+def test_the_file_says_the_mode_and_the_command_line_may_not_differ(
+    vipnft: Cli, tmp_path: Path
+) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text(GOOD.replace("[cluster]\n", '[cluster]\nmode = "switch"\n', 1))
+    command = ["apply", "--dry-run", "--host", "web1", "--config", str(file)]
+    said, silent = vipnft(*command, "--switch"), vipnft(*command)
+    assert said.code == silent.code == 0
+    assert said.out == silent.out
+    other = vipnft(*command, "--hub")
+    assert other.code == 2
+    assert '--hub was given, and the cluster file says mode = "switch"' in other.err
+
+
 def test_a_dry_run_prints_what_the_kernel_lists(vipnft: Cli, good: str) -> None:
     command = ["apply", "--switch", "--dry-run", "--host", "web1", "--config", good]
     out = vipnft(*command).out

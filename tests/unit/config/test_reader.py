@@ -18,6 +18,7 @@ from vipnft.model import (
     Check,
     Cluster,
     Host,
+    Mode,
     Segment,
     Service,
     default_listen_mac,
@@ -46,7 +47,9 @@ WEIGHT = "use a whole number from 0 to 1000"
 MAC = 'use a unicast MAC, such as "02:00:00:00:00:01"'
 TOML = "correct it there (text stands in quotes, a number does not)"
 TABLES = "cluster, segment, host, service, check"
-CLUSTER_KEYS = "name, seed, vips, interface, buckets, listen_mac, store, lease, beat, on_store_loss"
+CLUSTER_KEYS = (
+    "name, seed, vips, interface, buckets, listen_mac, mode, store, lease, beat, on_store_loss"
+)
 
 
 def head(old: str, new: str) -> str:
@@ -160,8 +163,8 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
         ["cluster.BUCKETS: is not a known key; did you mean buckets?"],
     ),
     "unknown key": (
-        cluster("mode = 1"),
-        [f"cluster.mode: is not a known key; remove it, or use one of {CLUSTER_KEYS}"],
+        cluster("frob = 1"),
+        [f"cluster.frob: is not a known key; remove it, or use one of {CLUSTER_KEYS}"],
     ),
     "unknown key of a host, near": (
         host("wieght = 1"),
@@ -334,6 +337,13 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
     "MAC broadcast": bad_mac("ff:ff:ff:ff:ff:ff", GROUP),
     "MAC broadcast, upper case": bad_mac("FF-FF-FF-FF-FF-FF", GROUP),
     "MAC zero": bad_mac("00:00:00:00:00:00", GROUP),
+    "mode that is none": (
+        cluster('mode = "swich"'),
+        [
+            'cluster.mode: is "swich", not one of those there are;'
+            ' use "hub", "switch", "multicast" or "igmp"'
+        ],
+    ),
     "listen MAC malformed": (
         cluster('listen_mac = "02bfc0000264"'),
         [f'cluster.listen_mac: is "02bfc0000264", not a MAC address; {MAC}'],
@@ -876,6 +886,7 @@ def clusters(draw: st.DrawFn) -> Cluster:
         buckets=draw(st.integers(9, MAX_BUCKETS)),
         services=draw(services()),
         agents=draw(agents()),
+        mode=draw(st.none() | st.sampled_from(Mode)),
     )
 
 
