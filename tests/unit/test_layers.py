@@ -37,7 +37,7 @@ EDGES = {
     "etcd3gw": {"store.etcd_member"},
     "nftables": {"kernel.nft"},
     "pydantic": {"config.reader", "config.schema"},
-    "pyroute2": {"kernel.flows", "kernel.links", "kernel.mac", "lab.wiring"},
+    "pyroute2": {"kernel.flows", "kernel.links", "kernel.mac", "kernel.refusal", "lab.wiring"},
     "rich": {"cli.picture", "cli.status"},
     "requests": {"store.etcd_member"},
     "sqlite3": {"store.sqlite"},

@@ -21,7 +21,7 @@ from vipnft.host.preflight import fit
 from vipnft.host.record import draft
 from vipnft.kernel import nft
 from vipnft.kernel.lease import Lease
-from vipnft.kernel.links import Links, NetlinkError
+from vipnft.kernel.links import Links
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners
 from vipnft.ruleset import elements, transactions
 from vipnft.ruleset.tables import NETDEV, TABLES
@@ -91,12 +91,6 @@ class Dataplane:
 
         UsageError while it can't be: the interface is gone, or down.
         """
-        try:
-            return self._mended()
-        except NetlinkError as error:  # such as: the interface went while it was looked at
-            raise KernelError(f"the kernel refused to tell or to change a link: {error}") from error
-
-    def _mended(self) -> tuple[str, ...]:
         applied = self._applied
         if applied is None:
             return ()

@@ -9,16 +9,14 @@ Rule 3: one call is one transaction, answered by the kernel before it returns.
 """
 
 import os
-import socket
 import struct
 from collections.abc import Sequence
 
 from vipnft.errors import KernelError
+from vipnft.kernel import netlink
 from vipnft.ruleset.tables import NETDEV
 
 _NETLINK_NETFILTER = 12  # linux/netlink.h
-_F_REQUEST, _F_ACK, _F_CREATE = 0x001, 0x004, 0x400
-_ERROR = 2
 _NESTED = 0x8000
 _BATCH_BEGIN, _BATCH_END = 16, 17  # linux/netfilter/nfnetlink.h
 _NFTABLES = 10
@@ -26,7 +24,6 @@ _NEWSETELEM, _DELSETELEM = _NFTABLES << 8 | 12, _NFTABLES << 8 | 14  # linux/net
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEM = 1, 2, 3, 1
 _ELEM_KEY, _ELEM_TIMEOUT, _DATA_VALUE = 1, 4, 1
 _NETDEV_FAMILY = 5  # linux/netfilter.h: NFPROTO_NETDEV
-_HEADER = struct.Struct("=IHHII")
 _ETHER = struct.pack("=H", 1)  # linux/if_arp.h: ARPHRD_ETHER, as `iiftype` has it
 
 
@@ -34,8 +31,7 @@ class Lease:
     """One netlink socket; it speaks to the network namespace in which it was made."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-        self._socket.bind((0, 0))
+        self._socket = netlink.opened(_NETLINK_NETFILTER)
         self._socket.settimeout(1.0)
         self._number = 0
 
@@ -65,17 +61,19 @@ class Lease:
         batch = struct.pack("!BBH", 0, 0, _NFTABLES)
         acked = len(changes) - 1
         messages = [
-            _message(_BATCH_BEGIN, _F_REQUEST, batch, self._number),
+            netlink.message(_BATCH_BEGIN, netlink.REQUEST, batch, self._number),
             *(
-                _message(
+                netlink.message(
                     kind,
-                    _F_REQUEST | _F_CREATE * (kind == _NEWSETELEM) | _F_ACK * (place == acked),
+                    netlink.REQUEST
+                    | netlink.CREATE * (kind == _NEWSETELEM)
+                    | netlink.ACK * (place == acked),
                     struct.pack("!BBH", _NETDEV_FAMILY, 0, 0) + body,
                     self._number,
                 )
                 for place, (kind, body) in enumerate(changes)
             ),
-            _message(_BATCH_END, _F_REQUEST, batch, self._number),
+            netlink.message(_BATCH_END, netlink.REQUEST, batch, self._number),
         ]
         try:
             self._socket.send(b"".join(messages))
@@ -89,12 +87,9 @@ class Lease:
         """Return the kernel's error number for the last transaction, 0 if it was made."""
         while True:
             data = self._socket.recv(1 << 16)
-            while len(data) >= _HEADER.size:
-                length, kind, _, number, _ = _HEADER.unpack_from(data)
-                if kind == _ERROR and number == self._number:
-                    code: int = struct.unpack_from("=i", data, _HEADER.size)[0]
-                    return -code
-                data = data[max(length + 3 & ~3, _HEADER.size) :]
+            for kind, number, begin, end in netlink.messages(data, len(data)):
+                if kind == netlink.ERROR and number == self._number:
+                    return netlink.refused(data, begin, end)
 
 
 def _emptied(name: str) -> tuple[int, bytes]:
@@ -119,9 +114,4 @@ def _attribute(kind: int, value: bytes | int | Sequence[bytes]) -> bytes:
         value = struct.pack("!Q", value)
     elif not isinstance(value, bytes):
         kind, value = kind | _NESTED, b"".join(value)
-    length = 4 + len(value)
-    return struct.pack("=HH", length, kind) + value + bytes(-length % 4)
-
-
-def _message(kind: int, flags: int, body: bytes, number: int) -> bytes:
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags, number, 0) + body
+    return netlink.padded(struct.pack("=HH", 4 + len(value), kind) + value)

@@ -1,26 +1,23 @@
 """Interfaces, the NIC's unicast filter, and the service addresses on the loopback.
 
 Rule 1: reads give facts as values; writes do one thing and say what could not be done.
+Rule 2: an interface may go between any two calls: then what was asked of it is a KernelError.
 """
 
 import errno
-import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from vipnft.errors import KernelError
 from vipnft.kernel.mac import wear
+from vipnft.kernel.refusal import refusal
 from vipnft.model import Address
-
-__all__ = ["Link", "Links", "NetlinkError"]
 
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 _NTF_SELF, _NTF_PROXY = 0x02, 0x08  # linux/neighbour.h
@@ -56,7 +53,8 @@ class Links:
     """One rtnetlink socket; use it as a context manager."""
 
     def __init__(self) -> None:
-        self._ipr: Any = IPRoute()
+        with refusal("the kernel gives no rtnetlink socket"):
+            self._ipr: Any = IPRoute()
 
     def __enter__(self) -> "Links":
         return self
@@ -66,18 +64,16 @@ class Links:
 
     def find(self, name: str) -> Link | None:
         """Return the interface called `name`, or None."""
-        try:
+        found: Any = ()
+        with refusal(f"the kernel does not tell about {name}", errno.ENODEV):
             found = self._ipr.link("get", ifname=name)
-        except NetlinkError as error:
-            if error.code == errno.ENODEV:
-                return None
-            raise
-        return _link(found[0])
+        return _link(found[0]) if found else None
 
     def names(self) -> tuple[str, ...]:
         """Return every interface's name."""
-        return tuple(link.get("ifname") for link in self._ipr.get_links())
+        return tuple(link.name for link in self._every())
 
+    @refusal("the kernel does not tell its addresses")
     def carriers(self, *addresses: Address) -> dict[str, tuple[str, ...]]:
         """Return the interfaces that carry each address: "lo" where it stands as it should, alone
         and for ever; such as "lo (/24)" where it does not."""
@@ -88,9 +84,11 @@ class Links:
                 alone = _LENGTH[one["family"]]
                 sound = one["prefixlen"] == alone and one.get("IFA_FLAGS") & _IFA_F_PERMANENT
                 how = "" if sound else f" (/{one['prefixlen']})"
-                held.append(socket.if_indextoname(one["index"]) + how)
+                with suppress(OSError):  # that interface is gone by now, and the address with it
+                    held.append(socket.if_indextoname(one["index"]) + how)
         return {address: tuple(held) for address, held in found.items()}
 
+    @refusal("the kernel does not tell its routes")
     def conflict(self, address: Address) -> str:
         """Tell what else an address is to this host: a gateway, or a network's broadcast."""
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
@@ -105,17 +103,21 @@ class Links:
 
     def others(self, link: Link) -> tuple[Link, ...]:
         """Return every other interface."""
-        return tuple(_link(one) for one in self._ipr.get_links() if one["index"] != link.index)
+        return tuple(one for one in self._every() if one.index != link.index)
 
     def at(self, index: int) -> Link | None:
         """Return the interface of an index, whatever it is called by now; or None."""
-        return next((_link(one) for one in self._ipr.get_links() if one["index"] == index), None)
+        return next((one for one in self._every() if one.index == index), None)
+
+    @refusal("the kernel does not tell its interfaces")
+    def _every(self) -> list[Link]:
+        return [_link(one) for one in self._ipr.get_links()]
 
     def add_address(self, address: str) -> None:
         """Put a service address on the loopback, where no ARP and no source choice sees it."""
         if not self._loopback().up:
             raise KernelError("the loopback interface is down", fix="ip link set lo up")
-        with _refusal(f"address {address} could not be added to lo"):
+        with refusal(f"address {address} could not be added to lo"):
             # An IPv6 address is not looked for elsewhere, and no connection begins from it.
             more = (
                 {"flags": _IFA_F_NODAD, "preferred_lft": 0, "valid_lft": _FOREVER}
@@ -126,7 +128,7 @@ class Links:
 
     def remove_address(self, address: str) -> None:
         """Take a service address off the loopback; one that is not there is fine."""
-        with _refusal(f"address {address} could not be removed from lo", errno.EADDRNOTAVAIL):
+        with refusal(f"address {address} could not be removed from lo", errno.EADDRNOTAVAIL):
             self._address("del", address)
 
     def _address(self, verb: str, address: str, **more: int) -> None:
@@ -136,12 +138,12 @@ class Links:
     def join(self, link: Link, group: str) -> None:
         """Join a multicast group for good, so that the kernel answers queries by itself: any of
         IPv4, and those of IPv6 that solicitations go to."""
-        with _refusal(f"{link.name} could not join {group}", errno.EEXIST):
+        with refusal(f"{link.name} could not join {group}", errno.EEXIST):
             self._membership("add", link, group)
 
     def leave(self, link: Link, group: str) -> None:
         """Leave a multicast group; one that it is not in is fine."""
-        with _refusal(f"{link.name} could not leave {group}", errno.EADDRNOTAVAIL, errno.ENOENT):
+        with refusal(f"{link.name} could not leave {group}", errno.EADDRNOTAVAIL, errno.ENOENT):
             self._membership("del", link, group)
 
     def _membership(self, verb: str, link: Link, group: str) -> None:
@@ -157,6 +159,7 @@ class Links:
         more = {"flags": _NTF_PROXY, "state": _NUD_PERMANENT}  # else a lost carrier ends it
         self._ipr.neigh(verb, family=socket.AF_INET6, dst=str(asked), ifindex=link.index, **more)
 
+    @refusal("the kernel does not tell its multicast groups")
     def groups(self, link: Link) -> frozenset[str]:
         """Return the multicast groups that an interface is a member of."""
         every = self._ipr.get_addr(family=socket.AF_INET, index=link.index)
@@ -170,31 +173,36 @@ class Links:
         return frozenset(found)
 
     def _loopback(self) -> Link:
-        return _link(self._ipr.link("get", ifname="lo")[0])
+        link = self.find("lo")
+        if link is None:
+            raise KernelError("there is no loopback interface lo")
+        return link
 
     def set_mac(self, link: Link, mac: str) -> list[str]:
         """Make a MAC the interface's own; return what that cost and could not be put back."""
         now = self.at(link.index)
         if now is not None and now.mac == mac:
             return []
-        return wear(self._ipr, link.index, link.name, mac)
+        with refusal(f"{link.name} could not be given {mac} as its MAC"):
+            return wear(self._ipr, link.index, link.name, mac)
 
     def filters(self, link: Link) -> frozenset[str]:
         """Return the MACs in the interface's filter, unicast and multicast."""
-        entries = self._ipr.fdb("dump", ifindex=link.index)
-        own = (entry for entry in entries if entry["ifindex"] == link.index)
-        return frozenset(entry.get("lladdr") for entry in own)
+        with refusal(f"the kernel does not tell {link.name}'s filter"):
+            entries = self._ipr.fdb("dump", ifindex=link.index)
+            own = (entry for entry in entries if entry["ifindex"] == link.index)
+            return frozenset(entry.get("lladdr") for entry in own)
 
     def listen(self, link: Link, mac: str) -> None:
         """Put a MAC into the interface's filter (bridge fdb add MAC dev IF self)."""
         what = f"{mac} could not be put into {link.name}'s filter"
-        with _refusal(what, errno.EEXIST, fix=ONE_MAC):
+        with refusal(what, errno.EEXIST, fix=ONE_MAC):
             self._filter("add", link, mac)
 
     def unlisten(self, link: Link, mac: str) -> None:
         """Take a MAC out of the interface's unicast filter; one that is not there is fine."""
         fine = (errno.ENOENT, errno.EOPNOTSUPP)
-        with _refusal(f"{mac} could not be taken out of {link.name}'s filter", *fine):
+        with refusal(f"{mac} could not be taken out of {link.name}'s filter", *fine):
             self._filter("del", link, mac)
 
     def _filter(self, verb: str, link: Link, mac: str) -> None:
@@ -203,18 +211,8 @@ class Links:
 
 def stand_in(name: str) -> None:
     """Make an interface of that name that no packet will ever pass."""
-    with IPRoute() as ipr, _refusal(f"no stand-in for {name} could be made"):
+    with refusal(f"no stand-in for {name} could be made"), IPRoute() as ipr:
         ipr.link("add", ifname=name, kind="veth")
-
-
-@contextmanager
-def _refusal(what: str, *fine: int, fix: str = "") -> Iterator[None]:
-    """Turn the kernel's refusal into our error; the error numbers in `fine` are no refusal."""
-    try:
-        yield
-    except NetlinkError as error:
-        if error.code not in fine:
-            raise KernelError(f"{what}: {os.strerror(error.code)}", fix=fix) from error
 
 
 def _link(message: Any) -> Link:

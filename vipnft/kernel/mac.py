@@ -36,7 +36,8 @@ class _Held:
 
 
 def wear(ipr: Any, index: int, name: str, mac: str) -> list[str]:
-    """Make `mac` the MAC of interface `index`; KernelError if it can't be had.
+    """Make `mac` the MAC of interface `index`; KernelError if it can't be had. (What else the
+    kernel refuses on the way is the caller's to translate.)
 
     Returns what was lost on the way and could not be put back: a line each, seldom any.
     """

@@ -50,10 +50,11 @@ class Port:
 
     def join(self, group: IPv4Address) -> None:
         """Be a member of a group, as switches that snoop must know, until closed."""
-        self._member = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        index = socket.if_nametoindex(self.interface)
-        wanted = struct.pack("=4s4si", group.packed, b"", index)  # struct ip_mreqn, ip(7)
-        self._member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, wanted)
+        with self._trouble():
+            self._member = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            index = socket.if_nametoindex(self.interface)
+            wanted = struct.pack("=4s4si", group.packed, b"", index)  # struct ip_mreqn, ip(7)
+            self._member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, wanted)
 
     def send(self, frame: bytes) -> None:
         """Send a frame as it is; UsageError if the interface is down."""

@@ -25,8 +25,11 @@ def listing(
     Needs root, or a kernel that lets anybody make a user namespace; UsageError otherwise,
     KernelError if the kernel or libnftables refuses the commands.
     """
-    reader, writer = os.pipe()
-    child = os.fork()
+    try:
+        reader, writer = os.pipe()
+        child = os.fork()
+    except OSError as error:
+        raise KernelError(f"no scratch network namespace: {error.strerror}") from error
     if child == 0:
         try:
             os.close(reader)

@@ -10,17 +10,14 @@ from collections.abc import Collection
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from vipnft.errors import KernelError
+from vipnft.kernel import netlink
 from vipnft.model import Address
 
 _SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
-_NLM_F_REQUEST_DUMP = 0x301  # linux/netlink.h: NLM_F_REQUEST | NLM_F_DUMP
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_NETLINK_SOCK_DIAG = 4
+_NETLINK_SOCK_DIAG = 4  # linux/netlink.h
 # ESTABLISHED, SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING (net/tcp_states.h):
 # what ends when its packets are no longer accepted.
 _LIVE = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11
-_HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI48x")
 _PORTS = struct.Struct("!4xHH")  # of inet_diag_msg: source, destination
 _ADDRESSES = struct.Struct("=8x16s16s")  # likewise
@@ -40,34 +37,17 @@ def clients(local: Collection[Address]) -> Counter[End]:
     addresses: more than one where several local addresses have the same."""
     wanted = {address.packed for address in local}
     found: Counter[End] = Counter()
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as kernel:
+    with netlink.opened(_NETLINK_SOCK_DIAG) as kernel:
         for family in (socket.AF_INET, socket.AF_INET6):
             body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _LIVE)
-            length = _HEADER.size + len(body)
-            kernel.send(
-                _HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0) + body
-            )
-            while _more(kernel.recv(1 << 18), family, wanted, found):
-                pass
+            what = "its sockets (inet_diag)"
+            for _, data, at, _ in netlink.dump(kernel, _SOCK_DIAG_BY_FAMILY, body, what):
+                service, port = _PORTS.unpack_from(data, at)
+                source, client = _ADDRESSES.unpack_from(data, at)
+                if family == socket.AF_INET:
+                    source, client = source[:4], client[:4]
+                elif source[:12] == _MAPPED:
+                    source, client = source[12:], client[12:]
+                if source in wanted:
+                    found[End(ip_address(client), port, service)] += 1
     return found
-
-
-def _more(data: bytes, family: int, wanted: Collection[bytes], found: Counter[End]) -> bool:
-    """Count the records of one datagram; tell whether another one follows."""
-    at = 0
-    while at < len(data):
-        length, kind, *_ = _HEADER.unpack_from(data, at)
-        if kind == _NLMSG_DONE:
-            return False
-        if kind == _NLMSG_ERROR:
-            raise KernelError("the kernel does not tell its sockets (inet_diag)")
-        service, port = _PORTS.unpack_from(data, at + _HEADER.size)
-        source, client = _ADDRESSES.unpack_from(data, at + _HEADER.size)
-        if family == socket.AF_INET:
-            source, client = source[:4], client[:4]
-        elif source[:12] == _MAPPED:
-            source, client = source[12:], client[12:]
-        if source in wanted:
-            found[End(ip_address(client), port, service)] += 1
-        at += (length + 3) & ~3
-    return True

@@ -7,11 +7,11 @@ Rule 2: to hear wrongly costs one look at the kernel; to miss something costs th
 
 import errno
 import socket
-import struct
 from contextlib import ExitStack, suppress
 from typing import Self
 
 from vipnft.errors import KernelError
+from vipnft.kernel import netlink
 
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1  # linux/socket.h, linux/netlink.h
 _NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12  # linux/netlink.h
@@ -29,7 +29,6 @@ _MATTERS = {
     _NETLINK_NETFILTER: frozenset(_NFTABLES | kind for kind in _SKELETON),
     _NETLINK_ROUTE: frozenset(_LINKS_AND_ADDRESSES),
 }
-_HEADER = struct.Struct("=IH10x")
 _BUFFER_BYTES = 1 << 20
 _DATAGRAM_BYTES = 1 << 16
 _MOST_DATAGRAMS = 1000
@@ -78,24 +77,18 @@ class Watch:
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
-                    raise
+                    raise _untold(error) from error
                 found = True
                 continue
             found = found or size > _DATAGRAM_BYTES or self._told(size, matters)
         return found
 
     def _told(self, size: int, matters: frozenset[int]) -> bool:
-        at = 0
-        while at + _HEADER.size <= size:
-            length, kind = _HEADER.unpack_from(self._data, at)
-            if kind in matters:
-                return True
-            at += max(length + 3 & ~3, _HEADER.size)
-        return False
+        return any(kind in matters for kind, *_ in netlink.messages(self._data, size))
 
 
 def _listen(protocol: int, groups: tuple[int, ...]) -> socket.socket:
-    one = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    one = netlink.opened(protocol)
     one.setblocking(False)
     try:
         one.setsockopt(
@@ -103,13 +96,15 @@ def _listen(protocol: int, groups: tuple[int, ...]) -> socket.socket:
         )  # as far as rmem_max lets it
         with suppress(PermissionError):  # in a user namespace
             one.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-        one.bind((0, 0))  # without an address it is taken for the kernel's, and told nothing
         for group in groups:
             one.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
     except OSError as error:
         one.close()
-        raise KernelError(
-            f"the kernel does not tell its changes (netlink): {error.strerror}",
-            fix="run it as root",
-        ) from error
+        raise _untold(error) from error
     return one
+
+
+def _untold(error: OSError) -> KernelError:
+    return KernelError(
+        f"the kernel does not tell its changes (netlink): {error.strerror}", fix="run it as root"
+    )

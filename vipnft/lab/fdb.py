@@ -5,13 +5,13 @@ Rule 1: a watch misses nothing: it listens before it looks, and when the kernel 
 Rule 2: the bridge's and the ports' own entries (permanent) are not learned and not reported.
 """
 
-import os
 import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vipnft.errors import VipnftError
+from vipnft.kernel import netlink
 from vipnft.lab.lab import Lab
 from vipnft.lab.plan import SEGMENT
 from vipnft.lab.reader import Reader, widen
@@ -19,11 +19,8 @@ from vipnft.lab.reader import Reader, widen
 _BUFFER_BYTES = 8 << 20
 _RTM_NEWNEIGH, _RTM_GETNEIGH = 28, 30  # linux/rtnetlink.h
 _RTMGRP_NEIGH = 4
-_NLM_F_REQUEST, _NLM_F_DUMP = 0x001, 0x300  # linux/netlink.h
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NUD_PERMANENT, _NDA_LLADDR = 0x80, 2  # linux/neighbour.h
 
-_HEADER = struct.Struct("=IHHII")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _ATTRIBUTE = struct.Struct("=HH")
 
@@ -87,22 +84,15 @@ class FdbWatch(Reader):
                 data = self._socket.recv(65536)
             except BlockingIOError:
                 return
-            self._note(entry for _, entry in messages(data) if entry is not None)
+            self._note(entries(data))
 
 
-def messages(data: bytes) -> Iterator[tuple[int, Entry | None]]:
-    """Split what a netlink socket gave: each message's type, and what was learned if it says so."""
-    while len(data) >= _HEADER.size:
-        length, kind, *_ = _HEADER.unpack_from(data)
-        if not _HEADER.size <= length <= len(data):
-            return
-        body = data[_HEADER.size : length]
-        if kind == _NLMSG_ERROR and len(body) >= 4:
-            number = -struct.unpack_from("=i", body)[0]
-            if number:
-                raise OSError(number, os.strerror(number))
-        yield kind, _entry(body) if kind == _RTM_NEWNEIGH else None
-        data = data[(length + 3) & ~3 :]
+def entries(data: bytes) -> Iterator[Entry]:
+    """Yield what was learned, as far as a datagram says so."""
+    for kind, _, begin, end in netlink.messages(data, len(data)):
+        entry = _entry(data[begin:end]) if kind == _RTM_NEWNEIGH else None
+        if entry is not None:
+            yield entry
 
 
 def _entry(body: bytes) -> Entry | None:
@@ -118,18 +108,14 @@ def _entry(body: bytes) -> Entry | None:
             return None
         if kind == _NDA_LLADDR:
             return Entry(rest[_ATTRIBUTE.size : length].hex(":"), port)
-        rest = rest[(length + 3) & ~3 :]
+        rest = rest[length + 3 & ~3 :]
     return None
 
 
 def _dump(kernel: socket.socket) -> Iterator[Entry]:
     """Ask for the whole table."""
     body = _NEIGHBOUR.pack(socket.AF_BRIDGE, 0, 0, 0, 0)
-    header = (_HEADER.size + len(body), _RTM_GETNEIGH, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0)
-    kernel.send(_HEADER.pack(*header) + body)
-    while True:
-        for kind, entry in messages(kernel.recv(1 << 18)):
-            if kind == _NLMSG_DONE:
-                return
-            if entry is not None:
-                yield entry
+    for _, data, begin, end in netlink.dump(kernel, _RTM_GETNEIGH, body, "what a bridge learned"):
+        entry = _entry(data[begin:end])
+        if entry is not None:
+            yield entry
