@@ -16,7 +16,7 @@ from vipnft.cli.options import (
     Switch,
     load,
     pick_mode,
-    seconds,
+    whole_seconds,
 )
 from vipnft.errors import UsageError
 from vipnft.model import Cluster, Mode
@@ -66,7 +66,8 @@ def apply(
     from vipnft.host import apply
 
     dead = tuple(takeover or ())
-    outcome = apply.apply(cluster, name, mode, drain=seconds(drain), dead=dead, reshuffle=reshuffle)
+    for_s = whole_seconds(drain)
+    outcome = apply.apply(cluster, name, mode, drain=for_s, dead=dead, reshuffle=reshuffle)
     for note in outcome.notes:
         print(f"vipnft: {note}", file=sys.stderr)
     owned = owners_of(cluster, dead).count(name)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from vipnft.buckets.ranges import parse_ranges, ranges
-from vipnft.cli.options import DEFAULT_CONFIG, Config, Drain, load, seconds
+from vipnft.cli.options import DEFAULT_CONFIG, Config, Drain, load, whole_seconds
 from vipnft.errors import UsageError
 from vipnft.model import Cluster, Owners
 
@@ -99,7 +99,7 @@ def release(
 
     wanted = _parse(buckets)
     _known(to, config)
-    apply.release(wanted, to, seconds(drain))
+    apply.release(wanted, to, whole_seconds(drain))
     print(f"{ranges(wanted)} given to {to}; there: vipnft take {buckets} --from THIS HOST")
 
 
@@ -121,7 +121,7 @@ def take(
     wanted = _parse(buckets)
     if source is not None:
         _known(source, config)
-    apply.take(wanted, source, seconds(drain))
+    apply.take(wanted, source, whole_seconds(drain))
     print(
         f"{ranges(wanted)} taken" + (f" from {source}" if source else ", their orphans are reset")
     )

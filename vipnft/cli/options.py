@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from vipnft.config import duration
 from vipnft.errors import ConfigError, Fault, UsageError
 from vipnft.model import Cluster, Mode
 
 _LONGEST_S = 30 * 86400
+_TIMES = "such as 90s, 5m or 1h; 0 for none"
 _LARGEST_BYTES = 64 << 20  # bytes of a cluster file that are read
 DEFAULT_CONFIG = Path("/etc/vipnft/cluster.toml")
 
@@ -38,13 +40,24 @@ Igmp = Annotated[
 ]
 
 
-def seconds(text: str) -> int:
-    """Return a time such as 90s, 5m or 1h in seconds, 0 to 30 days."""
-    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
-    number = text[:-1] if unit else text
-    if not number.isascii() or not number.isdigit() or int(number) * (unit or 1) > _LONGEST_S:
-        raise UsageError(f"{text!r} is not a time", fix="such as 90s, 5m or 1h; 0 for none")
-    return int(number) * (unit or 1)
+def seconds(text: str) -> float:
+    """Return a time in seconds, 0 to 30 days; a number alone is seconds."""
+    alone = text.isascii() and text.isdecimal()
+    try:
+        value = duration.seconds(f"{text}s" if alone else text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is {error}", fix=_TIMES) from None
+    if value > _LONGEST_S:
+        raise UsageError(f"{text!r} is more than 30 days", fix=_TIMES)
+    return value
+
+
+def whole_seconds(text: str) -> int:
+    """Return a time likewise, for the kernel's timers that libnftables sets by the second."""
+    value = seconds(text)
+    if value != int(value):
+        raise UsageError(f"{text!r} is no whole number of seconds", fix=_TIMES)
+    return int(value)
 
 
 def load(file: Path) -> Cluster:

@@ -1,8 +1,13 @@
-"""Times as a cluster file has them, such as "300ms" or "1.5s", to seconds and back."""
+"""Times as people write them, such as "300ms", "1.5s", "5m" or "1h", to seconds and back.
+
+Rule 1: one syntax, in the cluster file and on the command line; what is too short or too long,
+        the caller knows.
+"""
 
 import re
 
-_DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,15})?)(ms|s)")
+_DURATION = re.compile(r"([0-9]{1,10}(?:\.[0-9]{1,15})?)(ms|s|m|h)")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600}
 
 
 def seconds(text: str) -> float:
@@ -10,7 +15,8 @@ def seconds(text: str) -> float:
     found = _DURATION.fullmatch(text)
     if not found:
         raise ValueError("not a time")
-    return float(found[1]) / (1000 if found[2] == "ms" else 1)
+    number, unit = found.groups()
+    return float(number) / 1000 if unit == "ms" else float(number) * _UNITS_S[unit]
 
 
 def text(value: float) -> str:

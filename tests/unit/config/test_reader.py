@@ -538,6 +538,8 @@ NONE = "not one of those there are"
 AGENT_FAULTS = {
     'lease = "fast"': f'lease: is "fast", not a time; {LEASE}',
     'lease = "100ms"': f'lease: is "100ms", not a time from 200ms to 60s; {LEASE}',
+    'lease = "2m"': f'lease: is "2m", not a time from 200ms to 60s; {LEASE}',
+    'lease = "1"': f'lease: is "1", not a time; {LEASE}',
     "lease = 1": f"lease: is 1, not text; {LEASE}",
     'beat = "500ms"': 'beat: is "500ms", more than a third of the lease;'
     " use 200ms, or a longer lease",
@@ -598,6 +600,9 @@ def test_agents_and_checks() -> None:
     [
         cluster('lease = "300ms"\nbeat = "100ms"'),  # 0.3 / 3 < 0.1
         cluster('lease = "200.000001ms"'),
+        cluster('lease = "0.5m"'),
+        check('kind = "http"', 'interval = "1h"'),
+        check('kind = "http"', 'interval = "3600000ms"'),
         check('kind = "http"', 'body = "a\\n\U0001f600"'),
     ],
 )

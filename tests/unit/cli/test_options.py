@@ -1,0 +1,48 @@
+"""Times on the command line."""
+
+import pytest
+
+from vipnft.cli.options import seconds, whole_seconds
+from vipnft.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0),
+        ("90", 90),
+        ("90s", 90),
+        ("5m", 300),
+        ("0.5m", 30),
+        ("2000ms", 2),
+        ("720h", 2592000),
+    ],
+)
+def test_a_time(text: str, value: int) -> None:
+    assert seconds(text) == whole_seconds(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "'' is not a time"),
+        ("soon", "'soon' is not a time"),
+        ("-1", "'-1' is not a time"),
+        ("\u0665", "'\u0665' is not a time"),
+        ("1.5", "'1.5' is not a time"),
+        ("9" * 5000, f"'{'9' * 5000}' is not a time"),
+        ("2592001", "'2592001' is more than 30 days"),
+        ("721h", "'721h' is more than 30 days"),
+    ],
+)
+def test_what_is_no_time(text: str, found: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        seconds(text)
+    assert str(caught.value) == found
+    assert caught.value.fix == "such as 90s, 5m or 1h; 0 for none"
+
+
+def test_the_kernel_counts_a_drain_by_the_second() -> None:
+    assert seconds("1500ms") == 1.5
+    with pytest.raises(UsageError, match="'1500ms' is no whole number of seconds"):
+        whole_seconds("1500ms")
