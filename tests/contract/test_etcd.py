@@ -166,18 +166,49 @@ def test_tls_where_there_is_none(etcd: Etcd, tls: tuple[Etcd, Path], opened: Ope
     assert "take ca= out" in raised.value.fix
 
 
+_EMPTY = b'{"succeeded": true, "responses": [{"response_range": {}}]}'
+
+
 class _Web(http.server.BaseHTTPRequestHandler):
-    status, body = 200, b""
+    status, body, missing = 200, b"", 0
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(self.status)
-        self.send_header("Content-Length", str(len(self.body)))
+        self.send_header("Content-Length", str(len(self.body) + self.missing))
         self.end_headers()
-        self.wfile.write(self.body)
+        with contextlib.suppress(OSError):  # who has read enough hangs up
+            self.wfile.write(self.body)
+        self.close_connection = True
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+class _Server(socketserver.TCPServer):
+    """Serves one connection after the other, and counts those that it has ended."""
+
+    def __init__(self, handler: type[_Web]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.url = f"etcd://127.0.0.1:{self.server_address[1]}"
+        self.ended = threading.Semaphore(0)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.ended.release()
+
+
+@contextlib.contextmanager
+def served(**web: Any) -> Iterator[_Server]:
+    """Give a server that answers so."""
+    with _Server(type("Web", (_Web,), web)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize(
@@ -199,17 +230,31 @@ class _Web(http.server.BaseHTTPRequestHandler):
 def test_answers_of_all_kinds(
     opened: Opener, status: int, body: bytes, error: type[StoreError]
 ) -> None:
-    web = type("Web", (_Web,), {"status": status, "body": body})
-    with socketserver.TCPServer(("127.0.0.1", 0), web) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        try:
-            with pytest.raises(error) as raised:
-                opened(f"etcd://127.0.0.1:{server.server_address[1]}").transact(
-                    {}, {"k": b"x"}, timeout=WAIT
-                )
-        finally:
-            server.shutdown()
+    with served(status=status, body=body) as web, pytest.raises(error) as raised:
+        opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT)
     assert raised.value.fix
+
+
+def test_an_answer_without_an_end_is_not_read_to_it(opened: Opener) -> None:
+    with (
+        served(body=b" " * (17 << 20)) as web,
+        pytest.raises(StoreUnknown, match="more than 16 MiB"),
+    ):
+        opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT)
+
+
+def test_an_answer_cut_short_is_no_answer(opened: Opener) -> None:
+    with served(body=b'{"succeeded": true', missing=1) as web, pytest.raises(StoreUnknown):
+        opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT)
+
+
+def test_a_kept_connection_that_was_ended_meanwhile_leaves_no_doubt(opened: Opener) -> None:
+    """etcd started anew, or a proxy that ends idle connections."""
+    with served(body=_EMPTY, protocol_version="HTTP/1.1") as web:
+        store = opened(web.url)
+        for _ in range(3):
+            assert store.transact({}, {"k": b"x"}, timeout=WAIT).done
+            assert web.ended.acquire(timeout=WAIT)
 
 
 def test_the_environment_s_proxies_are_not_for_us(

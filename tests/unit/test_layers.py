@@ -34,12 +34,10 @@ IMPURE_STDLIB = {
 # The only modules that may import each third-party package.
 EDGES = {
     "dns": {"agent.checks"},
-    "etcd3gw": {"store.etcd_member"},
     "nftables": {"kernel.nft"},
     "pydantic": {"config.reader", "config.schema"},
     "pyroute2": {"kernel.flows", "kernel.links", "kernel.mac", "kernel.refusal", "lab.wiring"},
     "rich": {"cli.picture", "cli.status"},
-    "requests": {"store.etcd_member"},
     "sqlite3": {"store.sqlite"},
     "typer": {
         "cli.agent",
@@ -54,7 +52,6 @@ EDGES = {
         "cli.status",
         "cli.which",
     },
-    "urllib3": {"store.etcd_member"},
 }
 
 

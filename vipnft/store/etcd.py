@@ -29,7 +29,8 @@ from vipnft.store.contract import (
     StoreUnknown,
     StoreUnreachable,
 )
-from vipnft.store.etcd_member import Credentials, Lost, Member, Missed, Refused, Unfit
+from vipnft.store.etcd_connection import Credentials
+from vipnft.store.etcd_member import Lost, Member, Missed, Refused, Unfit
 from vipnft.store.etcd_watch import Hints
 
 _PORT = 2379

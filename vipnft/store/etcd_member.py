@@ -1,36 +1,34 @@
-"""One etcd member, asked through its JSON gateway by etcd3gw.
+"""One etcd member, asked through its JSON gateway.
 
 Rule 1: an answer or an exception within the time given, whatever hangs (name lookup, too):
         the asking is done by a thread, and a member whose thread still hangs is not asked.
 Rule 2: what went wrong is said as what it means for the request: Missed, Lost or Refused.
         Missed needs proof; etcd's own errors count as Lost unless known to be harmless.
-        A handshake that failed is proof. So is, for a member that has never answered, that it
-        refuses our kind of connection: TLS 1.3 tells so only after the request was sent.
+        Until a connection stands, its handshake done, nothing was asked. So it is where a
+        member that has never answered refuses our kind of connection: TLS 1.3 tells so only
+        after the request was sent.
 Rule 3: a token is got when etcd first asks for one or no longer takes the old one: members
         forget tokens, and authentication may be switched on at any time.
 """
 
+import http.client
+import json
 import queue
-import re
 import socket
 import ssl
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from json import dumps, loads
+from collections.abc import Callable
+from contextlib import closing, suppress
 from typing import Any
 
-import etcd3gw
-import requests
-from etcd3gw.exceptions import Etcd3Exception
-from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import MaxRetryError, NewConnectionError
+from vipnft.store.etcd_connection import BROKEN, Connection, Credentials, Reply, TooLong, Unreadable
 
 _ADD_CA = "add ?ca=FILE to the URL, the CA's certificate"
 _GRACE = 0.1
 """How much longer than the request's own timeouts a thread may take, seconds."""
+_CHANGE_BYTES = 1 << 16
+"""How much of a watch's stream counts as one change, at most."""
 
 
 class _Fault(Exception):  # noqa: N818 - named for what became of the request
@@ -59,65 +57,18 @@ class _WantsToken(Exception):  # noqa: N818
     """Not executed: there is authentication, and our token is none, old or forgotten."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
-    """Who we are to etcd. With a CA the connection is TLS."""
-
-    user: str = ""
-    password: str = ""
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-
-
-class _Session(requests.Session):
-    """A session that sends each request as it is: no cookies, no redirects, no proxies, .netrc or
-    CA bundles of the environment, which are for browsers; and half the CPU time."""
-
-    def __init__(self, credentials: "Credentials") -> None:
-        super().__init__()
-        self.trust_env = False
-        self.verify = credentials.ca or True
-        if credentials.cert and credentials.key:
-            self.cert = (credentials.cert, credentials.key)
-
-    def post(
-        self, url: Any, data: Any = None, json: Any = None, **options: Any
-    ) -> requests.Response:
-        """Send and return the answer."""
-        body = data if json is None else dumps(json)
-        request = requests.PreparedRequest()
-        request.method, request.url, request.body = "POST", str(url), body
-        request.headers = CaseInsensitiveDict(self.headers)
-        request.headers["Content-Length"] = str(len(body))
-        return self.get_adapter(str(url)).send(
-            request,
-            stream=options.get("stream", False),
-            timeout=options.get("timeout"),
-            verify=self.verify,
-            cert=self.cert,
-        )
-
-
 class Member:
     """One etcd server. `where` is its host and port."""
 
     def __init__(self, host: str, port: int, credentials: Credentials) -> None:
         self.where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._credentials = credentials
+        self._address, self._credentials = (host, port), credentials
+        self._connection = Connection(self._address, credentials)
+        self._token: str | None = None
+        self._answered = False
         self._worker: threading.Thread | None = None
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[tuple[Any, BaseException | None]] | None = None
-        self._address = (host, port)
-        self._answered = False
-        self._watched: requests.Response | None = None
-        self._client = etcd3gw.client(
-            host=host,
-            port=port,
-            protocol="https" if credentials.ca else "http",
-            api_path="/v3/",  # else found out by one more round trip; etcd 3.4 and later
-            session=_Session(credentials),
-        )
 
     def transaction(self, body: dict[str, Any], *, connect: float, total: float) -> Any:
         """Send one transaction: connected within `connect` seconds, answered within `total`."""
@@ -131,7 +82,10 @@ class Member:
         self._answers = answers
         if self._worker is None:
             self._worker = threading.Thread(
-                target=self._work, name=f"etcd {self.where}", daemon=True
+                target=self._work,
+                args=(self._requests, self._connection),
+                name=f"etcd {self.where}",
+                daemon=True,
             )
             self._worker.start()
         self._requests.put((answers, body, connect, end))
@@ -144,51 +98,55 @@ class Member:
             raise error
         return answer
 
-    def _work(self) -> None:
-        while (request := self._requests.get()) is not None:
+    def _work(self, requests: queue.SimpleQueue[Any], connection: Connection) -> None:
+        while (request := requests.get()) is not None:
             answers, *asked = request
             try:
-                answers.put((self._transaction(*asked), None))
+                answers.put((self._transaction(connection, *asked), None))
             except BaseException as error:  # raised where the caller waits
                 answers.put((None, error))
+        connection.close()
 
     def watch(self, key: str, heard: Callable[[], None], *, connect: float, idle: float) -> None:
         """Call `heard` once the member watches a key (in base64), and at each change of it.
 
         Returns when the connection ends, or says nothing for `idle` seconds; any exception else.
         """
-        body = {"create_request": {"key": key}}
-        url, session = self._client.get_url("/watch"), self._client.session
-        if self._credentials.user and "Authorization" not in session.headers:
-            self._log_in(connect, time.monotonic() + connect)
-        with session.post(url, json=body, stream=True, timeout=(connect, idle)) as answer:
-            if answer.status_code != requests.codes["ok"]:
-                session.headers.pop("Authorization", None)  # it may have forgotten the token
-                return
-            self._watched = answer
-            for _ in answer.iter_lines():
-                heard()
+        body, connection = {"create_request": {"key": key}}, self._connection
+        if self._credentials.user and not self._token:
+            self._log_in(connection, connect, time.monotonic() + connect)
+        try:
+            connection.open(connect)
+            with connection.post("watch", body, self._token, idle) as answer:
+                if answer.status != http.HTTPStatus.OK:
+                    self._token = None  # it may have forgotten the token
+                    return
+                while answer.read1(_CHANGE_BYTES):
+                    heard()
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Close the connections, one that watches too; the next request opens one."""
-        if self._worker is not None:
+        self._connection.shutdown()
+        if self._worker is not None:  # it closes its connection, which may be in use
             self._requests.put(None)
             self._worker, self._requests = None, queue.SimpleQueue()
-        if self._watched is not None:
-            self._watched.raw.shutdown()
-        self._client.session.close()
+        self._connection = Connection(self._address, self._credentials)
 
-    def _transaction(self, body: dict[str, Any], connect: float, end: float) -> Any:
+    def _transaction(
+        self, connection: Connection, body: dict[str, Any], connect: float, end: float
+    ) -> Any:
         try:
-            return self._send(lambda: self._client.transaction(body), connect, end)
+            return self._send(connection, "kv/txn", body, connect, end)
         except _WantsToken:
-            self._log_in(connect, end)
+            self._log_in(connection, connect, end)
         try:
-            return self._send(lambda: self._client.transaction(body), connect, end)
+            return self._send(connection, "kv/txn", body, connect, end)
         except _WantsToken as error:
             raise Missed("etcd does not take the token it has just given") from error
 
-    def _log_in(self, connect: float, end: float) -> None:
+    def _log_in(self, connection: Connection, connect: float, end: float) -> None:
         """Get a token. It takes etcd about 0.1 s of one processor: passwords are bcrypt hashes."""
         user, password = self._credentials.user, self._credentials.password
         if not user:
@@ -196,42 +154,47 @@ class Member:
                 "etcd wants a user and a password",
                 fix="give them in the URL: etcd://USER:PASSWORD@HOST",
             )
-        url = self._client.get_url("/auth/authenticate")
         body = {"name": user, "password": password}
-        self._client.session.headers.pop("Authorization", None)
+        self._token = None
         try:
-            token = self._send(lambda: self._client.post(url, json=body), connect, end)["token"]
+            answer = self._send(connection, "auth/authenticate", body, connect, end)
         except Lost as lost:
             raise Missed(f"{lost}, at logging in") from lost  # our own request was not sent yet
-        self._client.session.headers["Authorization"] = token
+        token = answer.get("token") if isinstance(answer, dict) else None
+        if not isinstance(token, str) or not (token.isascii() and token.isprintable()):
+            raise _no_etcd("it gives no token")
+        self._token = token
 
-    def _send(self, call: Callable[[], Any], connect: float, end: float) -> Any:
+    def _send(
+        self, connection: Connection, path: str, body: Any, connect: float, end: float
+    ) -> Any:
         left = end - time.monotonic()
         if left <= 0:
             raise Missed("no time was left to ask")
-        # The library hands it on to requests as it is, which takes a pair.
-        self._client.timeout = (min(connect, left), left)  # type: ignore[assignment]
         try:
-            answer = call()
-        except Etcd3Exception as error:
-            cause = error.__context__
-            if isinstance(cause, requests.RequestException):
-                raise self._broken(cause, end) from error
-            self._answered = True
-            raise _said(error) from error
-        except requests.JSONDecodeError as error:
-            raise _no_etcd("it answers without JSON") from error
-        except requests.RequestException as error:
-            raise self._broken(error, end) from error
-        except OSError as error:  # a file of ours that requests can't find
+            connection.open(min(connect, left))
+        except Unreadable as error:
             raise Unfit(str(error), fix="see ca, cert and key in the URL") from error
+        except (*BROKEN, UnicodeError) as error:  # of a name that can't be one
+            connection.close()
+            raise self._sure(_not_connected(error), error, end) from error
+        try:
+            # A moment for who connected at the last one: sent or not must not be in doubt.
+            reply = connection.ask(path, body, self._token, max(_GRACE, end - time.monotonic()))
+        except BROKEN as error:
+            connection.close()
+            raise self._sure(_broken(error), error, end) from error
         self._answered = True
-        return answer
+        if reply.status != http.HTTPStatus.OK:
+            raise _said(reply)
+        try:
+            return json.loads(reply.body)
+        except (ValueError, RecursionError) as error:
+            raise _no_etcd("it answers without JSON") from error
 
-    def _broken(self, error: requests.RequestException, end: float) -> Exception:
-        """Say what a request that got no HTTP answer means."""
-        verdict = _verdict(error)
-        if self._answered or isinstance(error, requests.Timeout) or isinstance(verdict, Unfit):
+    def _sure(self, verdict: Exception, error: Exception, end: float) -> Exception:
+        """Return what a request that got no HTTP answer means: this verdict, or a better one."""
+        if self._answered or isinstance(error, TimeoutError) or isinstance(verdict, Unfit):
             return verdict
         limit = min(1.0, end - time.monotonic())
         if limit <= 0:
@@ -240,14 +203,12 @@ class Member:
 
     def _refusal(self, limit: float) -> Unfit | None:
         """Try TLS as the request did, and say what the member does not like of it."""
-        files = self._credentials
         try:
-            context = ssl.create_default_context(cafile=files.ca)
-            if files.cert:
-                context.load_cert_chain(files.cert, files.key, password=lambda: "")
             with (
                 socket.create_connection(self._address, limit) as raw,
-                context.wrap_socket(raw, server_hostname=self._address[0]) as secured,
+                self._credentials.context().wrap_socket(
+                    raw, server_hostname=self._address[0]
+                ) as secured,
             ):
                 secured.read(1)  # a member that takes us waits for a request
         except ssl.SSLError as error:
@@ -255,11 +216,12 @@ class Member:
                 return unfit
         except OSError:
             pass  # such as a reset: what does not speak TLS may end it like that
-        try:
-            plain = self._client.session.get(f"http://{self.where}/version", timeout=limit).ok
-        except requests.RequestException:
-            return None
-        return Unfit("it does not speak TLS", fix="take ca= out of the URL") if plain else None
+        plain = http.client.HTTPConnection(*self._address, timeout=limit)
+        with suppress(*BROKEN), closing(plain):
+            plain.request("GET", "/version")
+            if plain.getresponse().status == http.HTTPStatus.OK:
+                return Unfit("it does not speak TLS", fix="take ca= out of the URL")
+        return None
 
     def _tls(self, limit: float) -> Unfit | None:
         """Say whether the member speaks TLS."""
@@ -280,46 +242,28 @@ def _no_etcd(what: str) -> Unfit:
     return Unfit(f"no etcd is there: {what}", fix="see host and port; etcd must be 3.4 or later")
 
 
-def _verdict(error: requests.RequestException) -> Exception:
-    """Say what the library's account of a broken request means."""
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, ssl.SSLError) and (unfit := _unfit(cause)):
-            return unfit
-    words = _words(causes[-1])
-    if isinstance(error, requests.ConnectTimeout):
-        return Missed("no connection in time")
-    if any(isinstance(cause, NewConnectionError) for cause in causes):
-        return Missed(words)
-    if any(_in_handshake(cause) for cause in causes):
-        return Missed(f"TLS failed: {words}")
-    if isinstance(error, requests.Timeout):
+def _not_connected(error: Exception) -> Missed:
+    """Say what a failure to connect means."""
+    if isinstance(error, ssl.SSLError):
+        return _unfit(error) or Missed(f"TLS failed: {_words(error)}")
+    return Missed("no connection in time" if isinstance(error, TimeoutError) else _words(error))
+
+
+def _broken(error: Exception) -> Missed | Lost:
+    """Say what it means that a connection broke after the request was sent, maybe in part."""
+    if isinstance(error, ssl.SSLError) and (unfit := _unfit(error)):
+        return unfit
+    if isinstance(error, TimeoutError):
         return Lost("no answer in time")
-    return Lost(f"the connection broke ({words})")
+    if isinstance(error, TooLong):
+        return Lost(str(error))
+    return Lost(f"the connection broke ({_words(error)})")
 
 
-def _in_handshake(error: BaseException) -> bool:
-    """Tell whether it was raised in a TLS handshake: then nothing was asked yet."""
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code is ssl.SSLSocket.do_handshake.__code__ for frame, _ in frames)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk down to the first cause, as requests and urllib3 wrap them."""
-    inner: object = error
-    while isinstance(inner, BaseException):
-        yield inner
-        if isinstance(inner, MaxRetryError):
-            inner = inner.reason
-        else:
-            inner = inner.args[-1] if inner.args else None
-
-
-def _words(error: BaseException) -> str:
-    """Return what happened, without the objects and URLs that urllib3 puts in front."""
-    text = str(error.args[-1]) if error.args else type(error).__name__
-    text = re.sub(r"^HTTPS?Connection\(.*?\): ", "", text)
-    return text.removeprefix("Failed to establish a new connection: ")
+def _words(error: Exception) -> str:
+    """Return what happened, in short."""
+    told = error.strerror if isinstance(error, OSError) else None
+    return (told or str(error) or type(error).__name__)[:200]
 
 
 def _unfit(error: ssl.SSLError) -> Unfit | None:
@@ -338,14 +282,14 @@ def _unfit(error: ssl.SSLError) -> Unfit | None:
     return Unfit(f"TLS failed: {_words(error)}", fix=fix)
 
 
-def _said(error: Etcd3Exception) -> Exception:
+def _said(reply: Reply) -> Exception:
     """Say what an HTTP answer other than 200 means."""
-    text = " ".join((error.detail_text or "").split())
+    text = " ".join(reply.body.decode(errors="replace").split())
     try:
-        fault = loads(text)
+        fault = json.loads(text)
         words, code = str(fault["error"]), int(fault["code"])
-    except (ValueError, KeyError, TypeError):
-        return _not_as_etcd(text, " ".join(map(str, error.args)))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return _not_as_etcd(text, reply.reason)
     words = words.removeprefix("etcdserver: ")
     fix = next((fix for part, fix in _FIXES.items() if part in words), "")
     if code == _UNAUTHENTICATED or words in _STALE:

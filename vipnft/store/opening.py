@@ -2,7 +2,7 @@
 
 Rule 1: opening asks nobody: who opens a store that is down gets the error at the first call,
         and may go on calling; the object finds the store again by itself.
-Rule 2: a backend's client library is imported only when such a store is opened.
+Rule 2: a backend is imported only when such a store is opened.
 """
 
 from vipnft.errors import UsageError
@@ -17,13 +17,7 @@ def open_store(url: str, cluster: str) -> Store:
 
         return SqliteStore.at(url, cluster)
     if found and scheme == "etcd":
-        try:
-            from vipnft.store.etcd import EtcdStore  # noqa: PLC0415 - see rule 2
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                f"etcd:// needs the Python package {error.name}, which is not installed",
-                fix="pip install 'vipnft[etcd]'",
-            ) from error
+        from vipnft.store.etcd import EtcdStore  # noqa: PLC0415 - see rule 2
 
         return EtcdStore.at(url, cluster)
     raise UsageError(
