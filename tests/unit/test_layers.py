@@ -50,6 +50,7 @@ EDGES = {
         "cli.network",
         "cli.options",
         "cli.status",
+        "cli.store",
         "cli.which",
     },
 }

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from vipnft import __version__
-from vipnft.cli import agent, apply, check, cluster, lab, moves, network, status, which
+from vipnft.cli import agent, apply, check, cluster, lab, moves, network, status, store, which
 from vipnft.errors import VipnftError
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ app.command()(moves.release)
 app.command()(moves.take)
 app.command()(network.announce)
 app.command()(network.probe)
+app.command()(store.store_setup)
 app.add_typer(lab.app, name="lab")
 
 

@@ -10,17 +10,14 @@ Rule 3: a version is etcd's revision of the key plus the epoch: the microsecond 
 Rule 4: everything is under /vipnft/CLUSTER/, so that a role can be given just that.
 """
 
-import ssl
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any, Self
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote
 
-from vipnft.errors import UsageError
 from vipnft.store.contract import (
-    SCHEMES,
     Answer,
     Entry,
     Snapshot,
@@ -29,11 +26,10 @@ from vipnft.store.contract import (
     StoreUnknown,
     StoreUnreachable,
 )
-from vipnft.store.etcd_connection import Credentials
 from vipnft.store.etcd_member import Lost, Member, Missed, Refused, Unfit
+from vipnft.store.etcd_url import parsed
 from vipnft.store.etcd_watch import Hints
 
-_PORT = 2379
 _EPOCH = ".epoch"
 
 Op = dict[str, Any]
@@ -54,21 +50,8 @@ class EtcdStore:
     @classmethod
     def at(cls, url: str, cluster: str) -> Self:
         """Return the store at etcd://...; nobody is asked yet."""
-        authority, _, query = url.partition("://")[2].partition("?")
-        login, _, hosts = authority.rstrip("/").rpartition("@")
-        user, _, password = (unquote(part) for part in login.partition(":"))
-        shown = f"etcd://{f'{user}@' if user else ''}{hosts}"
-        files = dict(parse_qsl(query, keep_blank_values=True))
-        wrong = set(files) - {"ca", "cert", "key"}
-        if wrong or ("cert" in files) != ("key" in files) or ("cert" in files) > ("ca" in files):
-            raise UsageError(
-                f"{shown}: " + (f"unknown: {', '.join(sorted(wrong))}" if wrong else _LACKS),
-                fix=f"give it as {SCHEMES['etcd']}",
-            )
-        _check(files, shown)
-        credentials = Credentials(user=user, password=password, **files)
-        addresses = [_address(host, shown) for host in hosts.split(",")]
-        return cls(lambda: [Member(*one, credentials) for one in addresses], cluster, shown)
+        etcd = parsed(url)
+        return cls(etcd.members, cluster, etcd.shown)
 
     def transact(
         self, versions: Mapping[str, int], puts: Mapping[str, bytes | None], *, timeout: float
@@ -191,40 +174,6 @@ class EtcdStore:
         entries = {key: Entry(value, rev + epoch) for key, (value, rev) in found.items()}
         self._highest = max([self._highest, *(entry.version for entry in entries.values())])
         return bool(reply.get("succeeded")), entries
-
-
-_LACKS = "cert and key go together, and with ca"
-
-
-def _address(host: str, shown: str) -> tuple[str, int]:
-    """Return host and port of "host", "host:port", "[v6]" or "[v6]:port"."""
-    name, colon, port = host.rpartition(":")
-    if not colon or host.endswith("]"):
-        name, port = host, str(_PORT)
-    if name.startswith("[") and name.endswith("]"):
-        name = name[1:-1]
-    elif ":" in name:
-        name = ""
-    if not name or "/" in name or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise UsageError(f"{shown}: {host!r} is no host:port", fix=f"give it as {SCHEMES['etcd']}")
-    return name, int(port)
-
-
-def _check(files: Mapping[str, str], shown: str) -> None:
-    """Read the TLS files once, to say now what is wrong with them."""
-    name = "ca"
-    try:
-        if "ca" in files:
-            context = ssl.create_default_context(cafile=files["ca"])
-            if "cert" in files:
-                name = "cert and key"
-                context.load_cert_chain(files["cert"], files["key"], password=lambda: "")
-    except OSError as error:
-        raise UsageError(
-            f"{shown}: {name}: {error.strerror or error}",
-            fix=f"see that {' and '.join(files.values())} are PEM files this user can read, "
-            "and that the key has no password",
-        ) from error
 
 
 def _txn(compare: list[Op], success: list[Op], failure: list[Op]) -> Op:

@@ -72,6 +72,10 @@ class Member:
 
     def transaction(self, body: dict[str, Any], *, connect: float, total: float) -> Any:
         """Send one transaction: connected within `connect` seconds, answered within `total`."""
+        return self.ask("kv/txn", body, connect=connect, total=total)
+
+    def ask(self, path: str, body: dict[str, Any], *, connect: float, total: float) -> Any:
+        """Send one request to a path below /v3/; times as of `transaction`."""
         end = time.monotonic() + total
         if self._answers is not None:  # an earlier one's have not come yet
             try:
@@ -88,7 +92,7 @@ class Member:
                 daemon=True,
             )
             self._worker.start()
-        self._requests.put((answers, body, connect, end))
+        self._requests.put((answers, path, body, connect, end))
         try:
             answer, error = answers.get(timeout=max(0.0, end - time.monotonic()) + _GRACE)
         except queue.Empty:
@@ -102,7 +106,7 @@ class Member:
         while (request := requests.get()) is not None:
             answers, *asked = request
             try:
-                answers.put((self._transaction(connection, *asked), None))
+                answers.put((self._asked(connection, *asked), None))
             except BaseException as error:  # raised where the caller waits
                 answers.put((None, error))
         connection.close()
@@ -134,15 +138,15 @@ class Member:
             self._worker, self._requests = None, queue.SimpleQueue()
         self._connection = Connection(self._address, self._credentials)
 
-    def _transaction(
-        self, connection: Connection, body: dict[str, Any], connect: float, end: float
+    def _asked(
+        self, connection: Connection, path: str, body: dict[str, Any], connect: float, end: float
     ) -> Any:
         try:
-            return self._send(connection, "kv/txn", body, connect, end)
+            return self._send(connection, path, body, connect, end)
         except _WantsToken:
             self._log_in(connection, connect, end)
         try:
-            return self._send(connection, "kv/txn", body, connect, end)
+            return self._send(connection, path, body, connect, end)
         except _WantsToken as error:
             raise Missed("etcd does not take the token it has just given") from error
 
