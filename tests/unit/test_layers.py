@@ -25,7 +25,7 @@ LAYERS = (
 )
 # Packages and modules that hold no socket, clock, file, environment or log.
 PURE = {"errors", "model", "config", "buckets", "ruleset", "agreement"}
-PURE_MODULES = {"host.drift", "agent.reception", "cli.report"}
+PURE_MODULES = {"host.drift", "agent.reception", "cli.status_report"}
 IMPURE_STDLIB = {
     "asyncio", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib",
     "random", "secrets", "select", "signal", "socket", "subprocess", "sys", "tempfile",

@@ -19,14 +19,14 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from vipnft.cli import picture, report
+from vipnft.cli import picture, status_report
 from vipnft.cli.main import main
 from vipnft.config import reader
 from vipnft.host import announce, apply, checkup
 from vipnft.lab import namespaces
 from vipnft.store import opening
 
-PRELOADED = (announce, checkup, reader, apply, opening, picture, report)
+PRELOADED = (announce, checkup, reader, apply, opening, picture, status_report)
 """What the verbs import when they run: here once for all."""
 _REQUEST = 1 << 16
 _KINDS = {

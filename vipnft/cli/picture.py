@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.style import Style
 from rich.text import Text
 
-from vipnft.cli import report
+from vipnft.cli import status_report
 
 _COLUMNS = 32
 _DIM = 0.25  # brightness of a bucket without traffic
@@ -38,7 +38,7 @@ def draw(facts: Mapping[str, Any]) -> Group:
         legend.append(f"{host}  {share:.1%} of the buckets, {load:,} packets\n")
     if moving:
         legend.append("▒▒ on the move\n")
-    return Group(Text(report.text(facts)), Text(""), picture, legend)
+    return Group(Text(status_report.text(facts)), Text(""), picture, legend)
 
 
 def brightness(packets: int, busiest: int) -> float:

@@ -48,9 +48,9 @@ def status(
 
         Console().print(draw(found))
     else:
-        from vipnft.cli import report
+        from vipnft.cli import status_report
 
-        print(report.text(found))
+        print(status_report.text(found))
     if found["drift"]:
         raise DriftError(
             "the kernel does not hold what was applied", fix="run `vipnft apply` again"
@@ -64,7 +64,7 @@ def _look(config: Path) -> dict[str, Any]:
 
 
 def _glance(config: Path) -> dict[str, Any]:
-    from vipnft.cli import report
+    from vipnft.cli import status_report
     from vipnft.host import facts, record
     from vipnft.kernel import libc
 
@@ -73,7 +73,7 @@ def _glance(config: Path) -> dict[str, Any]:
         raise DriftError("nothing is applied here", fix="vipnft apply --switch")
     phases = facts.share(applied)
     moving = any(phase is not None and phase.left > 0 for phase in phases)
-    return report.report(
+    return status_report.report(
         applied,
         facts.counters(),
         phases,
@@ -88,12 +88,12 @@ def _watch(config: Path) -> None:
     """Show the report every second until interrupted."""
     import time
 
-    from vipnft.cli import report
+    from vipnft.cli import status_report
 
     try:
         if not sys.stdout.isatty():
             while True:
-                print(report.text(_look(config)), end="\n\n", flush=True)
+                print(status_report.text(_look(config)), end="\n\n", flush=True)
                 time.sleep(_REFRESH_S)
         from rich.live import Live
 

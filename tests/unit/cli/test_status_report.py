@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.samples import OWN, small
 from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
-from vipnft.cli import picture, report
+from vipnft.cli import picture, status_report
 from vipnft.model import Applied, InterfaceRecord, Mode
 
 CLUSTER = small(hosts=3, buckets=6)
@@ -36,7 +36,7 @@ COUNTERS = {0: (1000, 50000), 1: (10, 500), 2: (0, 0), 3: (0, 0), 4: (0, 0), 5: 
 
 def facts(**more: Any) -> dict[str, Any]:
     given = {"drift": (), "stale": "", "phases": PHASES, **more}
-    return report.report(
+    return status_report.report(
         APPLIED,
         COUNTERS,
         given["phases"],
@@ -48,7 +48,7 @@ def facts(**more: Any) -> dict[str, Any]:
 
 
 def test_the_text() -> None:
-    assert report.text(facts()) == (
+    assert status_report.text(facts()) == (
         "dns: host web1, switch mode on eth0\n"
         "VIP         192.0.2.100\n"
         "listen MAC  02:bf:c0:00:02:64\n"
@@ -65,7 +65,7 @@ def test_the_text() -> None:
 def test_a_newcomer_has_one_line_for_all_that_it_joins() -> None:
     phases = [Phase(State.JOINING, 299)] * 6
     applied = {b: {f"web{b % 3 + 2}": 9e9} for b in range(6)}
-    said = report.report(
+    said = status_report.report(
         Applied(
             cluster=CLUSTER,
             host="web1",
@@ -81,12 +81,12 @@ def test_a_newcomer_has_one_line_for_all_that_it_joins() -> None:
         "",
         {"eth0": OWN},
     )
-    (line,) = (line for line in report.text(said).splitlines() if line.startswith("joining"))
+    (line,) = (line for line in status_report.text(said).splitlines() if line.startswith("joining"))
     assert "0-5 from web2 or web3 or web4, 4 min 59 s left" in line
 
 
 def test_drift_and_notes_are_told() -> None:
-    text = report.text(facts(drift=("address gone",), stale="the file has changed"))
+    text = status_report.text(facts(drift=("address gone",), stale="the file has changed"))
     assert "note        the file has changed" in text
     assert text.endswith("kernel      differs from what was applied:\n  address gone")
 
