@@ -16,7 +16,7 @@ from vipnft.buckets.assign import assign
 from vipnft.model import Cluster, Drains, Owners
 
 
-class State(enum.Enum):
+class State(enum.StrEnum):
     """What a host does with a bucket's packets."""
 
     OWNED = "owned"

@@ -2,27 +2,24 @@
 
 import colorsys
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Group
 from rich.style import Style
 from rich.text import Text
 
-from vipnft.cli import status_report
+from vipnft.cli.status_report import StatusReport, text
 
 _COLUMNS = 32
 _DIM = 0.25  # brightness of a bucket without traffic
 _GOLDEN = 0.618033988749895  # consecutive hues far apart, however many hosts there are
 
 
-def draw(facts: Mapping[str, Any]) -> Group:
+def draw(report: StatusReport) -> Group:
     """Return a status report as text with the picture of its buckets and a legend below."""
-    owners: Sequence[str] = facts["owners"]
-    hosts = list(dict.fromkeys([*facts["hosts"], *owners]))
-    packets: Sequence[int] = facts["bucket_packets"]
+    owners, packets = report.owners, report.bucket_packets
+    hosts = list(dict.fromkeys([*report.hosts, *owners]))
     busiest = max(packets, default=0)
-    moving = {b for one in facts["moving"] for b in one["buckets"]}
+    moving = {b for one in report.moving for b in one.buckets}
     picture = Text()
     for b, owner in enumerate(owners):
         glyph = "▒▒" if b in moving else "██"
@@ -38,7 +35,7 @@ def draw(facts: Mapping[str, Any]) -> Group:
         legend.append(f"{host}  {share:.1%} of the buckets, {load:,} packets\n")
     if moving:
         legend.append("▒▒ on the move\n")
-    return Group(Text(status_report.text(facts)), Text(""), picture, legend)
+    return Group(Text(text(report)), Text(""), picture, legend)
 
 
 def brightness(packets: int, busiest: int) -> float:

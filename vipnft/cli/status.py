@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from vipnft.cli.options import DEFAULT_CONFIG, Config, load
 from vipnft.errors import DriftError, VipnftError
 
 if TYPE_CHECKING:
+    from vipnft.cli.status_report import StatusReport
     from vipnft.model import Applied
 
 
@@ -40,7 +41,9 @@ def status(
         return
     found = _look(config)
     if as_json:
-        print(json.dumps(found, indent=1))
+        from vipnft.cli import status_report
+
+        print(json.dumps(status_report.document(found), indent=1))
     elif sys.stdout.isatty():
         from rich.console import Console
 
@@ -51,19 +54,19 @@ def status(
         from vipnft.cli import status_report
 
         print(status_report.text(found))
-    if found["drift"]:
+    if found.drift:
         raise DriftError(
             "the kernel does not hold what was applied", fix="run `vipnft apply` again"
         )
 
 
-def _look(config: Path) -> dict[str, Any]:
+def _look(config: Path) -> "StatusReport":
     found = _glance(config)
     # An agent may have moved buckets between two reads: what differs is looked at again.
-    return _glance(config) if found["drift"] else found
+    return _glance(config) if found.drift else found
 
 
-def _glance(config: Path) -> dict[str, Any]:
+def _glance(config: Path) -> "StatusReport":
     from vipnft.cli import status_report
     from vipnft.host import facts, record
     from vipnft.kernel import libc
@@ -73,7 +76,7 @@ def _glance(config: Path) -> dict[str, Any]:
         raise DriftError("nothing is applied here", fix="vipnft apply --switch")
     phases = facts.share(applied)
     moving = any(phase is not None and phase.left > 0 for phase in phases)
-    return status_report.report(
+    return status_report.build(
         applied,
         facts.counters(),
         phases,

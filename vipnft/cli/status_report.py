@@ -1,19 +1,83 @@
 """What `status` says: one report, as JSON or as text."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from vipnft.buckets.phases import Phase, State
 from vipnft.buckets.ranges import ranges
-from vipnft.model import Applied, send_mac
+from vipnft.model import Applied, Mode, Owners, send_mac
 
 _MANY = 2  # former owners of what is joined; more of them share a line
 _RANGES = 50  # characters of a list of buckets that a line has room for
 Counters = Mapping[int, tuple[int, int]]
 
 
-def report(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicReport:
+    """An interface on a segment, and what is served there."""
+
+    interface: str
+    vips: tuple[str, ...]
+    listen_mac: str
+    send_mac: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What this host took since its rules were loaded."""
+
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """Buckets on the move, `whom` to or from; `seconds_left` is None where an agent ends it."""
+
+    state: State
+    whom: tuple[str, ...]
+    buckets: tuple[int, ...]
+    seconds_left: float | None
+    connections: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport:
+    """What this host serves, and how the kernel differs from what was applied.
+
+    `hosts` are the file's; `owners` and `bucket_packets` have an entry a bucket.
+    """
+
+    cluster: str
+    host: str
+    mode: Mode
+    nics: tuple[NicReport, ...]
+    taken: Taken
+    moving: tuple[Moving, ...]
+    hosts: tuple[str, ...]
+    owners: Owners
+    bucket_packets: tuple[int, ...]
+    drift: tuple[str, ...]
+    note: str
+
+    @property
+    def buckets(self) -> int:
+        """How many buckets there are."""
+        return len(self.owners)
+
+    @property
+    def owned(self) -> list[int]:
+        """The buckets of this host."""
+        return [b for b, owner in enumerate(self.owners) if owner == self.host]
+
+    @property
+    def share(self) -> float:
+        """How much of all that is, 0 to 1."""
+        return len(self.owned) / self.buckets
+
+
+def build(
     applied: Applied,
     counters: Counters,
     phases: Sequence[Phase | None],
@@ -21,67 +85,90 @@ def report(
     drift: Sequence[str],
     stale: str,
     macs: Mapping[str, str],
-) -> dict[str, Any]:
-    """Return the facts of this host, in plain values.
+) -> StatusReport:
+    """Return the facts of this host.
 
     `macs` are the interfaces' own. Counters and phases are the kernel's, by bucket; `connections`
     the live ones of each bucket.
     """
-    owned = [b for b, owner in enumerate(applied.owners) if owner == applied.host]
-    return {
-        "cluster": applied.cluster.name,
-        "host": applied.host,
-        "mode": applied.mode.value,
-        "nics": [
-            {
-                "interface": nic.interface,
-                "vips": [str(vip) for vip in nic.vips],
-                "listen_mac": nic.listen_mac(applied.mode),
-                "send_mac": send_mac(nic, applied.mode, macs),
-            }
+    return StatusReport(
+        cluster=applied.cluster.name,
+        host=applied.host,
+        mode=applied.mode,
+        nics=tuple(
+            NicReport(
+                interface=nic.interface,
+                vips=tuple(map(str, nic.vips)),
+                listen_mac=nic.listen_mac(applied.mode),
+                send_mac=send_mac(nic, applied.mode, macs),
+            )
             for nic in applied.nics
+        ),
+        taken=_sum(counters),
+        moving=tuple(_moving(applied, phases, connections)),
+        hosts=tuple(applied.cluster.weights),
+        owners=applied.owners,
+        bucket_packets=tuple(counters.get(b, (0, 0))[0] for b in range(applied.cluster.buckets)),
+        drift=tuple(drift),
+        note=stale,
+    )
+
+
+def document(report: StatusReport) -> dict[str, object]:
+    """Return the report as --json has it: the names and their order are a promise to programs."""
+    return {
+        "cluster": report.cluster,
+        "host": report.host,
+        "mode": report.mode,
+        "nics": [asdict(nic) for nic in report.nics],
+        "buckets": report.buckets,
+        "owned": report.owned,
+        "share": report.share,
+        "taken": asdict(report.taken),
+        "moving": [
+            {
+                "state": one.state,
+                "with": one.whom,
+                "buckets": one.buckets,
+                "seconds_left": one.seconds_left,
+                "connections": one.connections,
+            }
+            for one in report.moving
         ],
-        "buckets": applied.cluster.buckets,
-        "owned": owned,
-        "share": len(owned) / applied.cluster.buckets,
-        "taken": _sum(counters),
-        "moving": _moving(applied, phases, connections),
-        "hosts": list(applied.cluster.weights),
-        "owners": list(applied.owners),
-        "bucket_packets": [counters.get(b, (0, 0))[0] for b in range(applied.cluster.buckets)],
-        "drift": list(drift),
-        "note": stale,
+        "hosts": report.hosts,
+        "owners": report.owners,
+        "bucket_packets": report.bucket_packets,
+        "drift": report.drift,
+        "note": report.note,
     }
 
 
-def text(facts: Mapping[str, Any]) -> str:
+def text(report: StatusReport) -> str:
     """Return the report as a person reads it."""
-    taken, nics = facts["taken"], facts["nics"]
-    on = ", ".join(nic["interface"] for nic in nics)
-    lines = [f"{facts['cluster']}: host {facts['host']}, {facts['mode']} mode on {on}"]
-    for nic in nics:
+    on = ", ".join(nic.interface for nic in report.nics)
+    lines = [f"{report.cluster}: host {report.host}, {report.mode} mode on {on}"]
+    for nic in report.nics:
         lines += [
-            f"VIP         {', '.join(nic['vips'])}",
-            f"listen MAC  {nic['listen_mac']}",
-            f"send MAC    {nic['send_mac']}",
+            f"VIP         {', '.join(nic.vips)}",
+            f"listen MAC  {nic.listen_mac}",
+            f"send MAC    {nic.send_mac}",
         ]
     lines += [
-        f"buckets     {len(facts['owned'])} of {facts['buckets']} ({facts['share']:.1%}):"
-        f" {_short(ranges(facts['owned']))}",
-        f"taken       {taken['packets']:,} packets, {taken['bytes']:,} bytes",
+        f"buckets     {len(report.owned)} of {report.buckets} ({report.share:.1%}):"
+        f" {_short(ranges(report.owned))}",
+        f"taken       {report.taken.packets:,} packets, {report.taken.bytes:,} bytes",
     ]
-    for one in facts["moving"]:
-        preposition = "to" if one["state"] == "draining" else "from"
-        whom = " or ".join(one["with"])
+    for one in report.moving:
+        preposition = "to" if one.state is State.DRAINING else "from"
         lines.append(
-            f"{one['state']:<11} {_short(ranges(one['buckets']))} {preposition} {whom},"
-            f" {_time(one['seconds_left'])}, {one['connections']} connections here"
+            f"{one.state:<11} {_short(ranges(one.buckets))} {preposition} {' or '.join(one.whom)},"
+            f" {_time(one.seconds_left)}, {one.connections} connections here"
         )
-    if facts["note"]:
-        lines.append(f"note        {facts['note']}")
-    if facts["drift"]:
+    if report.note:
+        lines.append(f"note        {report.note}")
+    if report.drift:
         lines += ["kernel      differs from what was applied:"]
-        lines += [f"  {line}" for line in facts["drift"]]
+        lines += [f"  {line}" for line in report.drift]
     else:
         lines.append("kernel      holds what was applied")
     return "\n".join(lines)
@@ -89,30 +176,28 @@ def text(facts: Mapping[str, Any]) -> str:
 
 def _moving(
     applied: Applied, phases: Sequence[Phase | None], connections: Mapping[int, int]
-) -> list[dict[str, Any]]:
-    """Return what moves, grouped by state and by whom it concerns."""
-    groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+) -> Iterator[Moving]:
+    """Yield what moves, grouped by state and by whom it concerns."""
+    groups: dict[tuple[State, tuple[str, ...]], list[int]] = {}
     for b, phase in enumerate(phases):
         if phase is None or phase.left <= 0:
             continue
         drainers = tuple(sorted(set(applied.drains.get(b, {})) - {applied.host}))
         whom = drainers if phase.state is State.JOINING else (applied.owners[b],)
-        groups.setdefault((phase.state.value, whom), []).append(b)
+        groups.setdefault((phase.state, whom), []).append(b)
     # A newcomer joins what anybody may have served: one line, not one a host.
-    joining = [key for key in groups if key[0] == State.JOINING.value]
+    joining = [key for key in groups if key[0] is State.JOINING]
     if len(joining) > _MANY:
         several = sorted(b for key in joining for b in groups.pop(key))
-        groups[State.JOINING.value, tuple(sorted({n for _, who in joining for n in who}))] = several
-    return [
-        {
-            "state": state,
-            "with": list(whom),
-            "buckets": several,
-            "seconds_left": _seconds(max(p.left for b in several if (p := phases[b]))),
-            "connections": sum(connections.get(b, 0) for b in several),
-        }
-        for (state, whom), several in sorted(groups.items())
-    ]
+        groups[State.JOINING, tuple(sorted({n for _, who in joining for n in who}))] = several
+    for (state, whom), several in sorted(groups.items()):
+        yield Moving(
+            state=state,
+            whom=whom,
+            buckets=tuple(several),
+            seconds_left=_seconds(max(p.left for b in several if (p := phases[b]))),
+            connections=sum(connections.get(b, 0) for b in several),
+        )
 
 
 def _seconds(left: float) -> float | None:
@@ -134,6 +219,6 @@ def _short(several: str) -> str:
     return several[:_RANGES].rpartition(",")[0] + ",..."
 
 
-def _sum(counters: Counters) -> dict[str, int]:
+def _sum(counters: Counters) -> Taken:
     several = counters.values()
-    return {"packets": sum(p for p, _ in several), "bytes": sum(n for _, n in several)}
+    return Taken(packets=sum(p for p, _ in several), bytes=sum(n for _, n in several))

@@ -92,7 +92,7 @@ def bucket_drift(phases: Sequence[Phase], cells: Sequence[Cell]) -> tuple[str, .
     for b, (want, cell) in enumerate(zip(phases, cells, strict=True)):
         have = cell.phase
         if have is None or not _alike(want, have):
-            names = (have.state.value if have else "broken", want.state.value)
+            names = (have.state if have else "broken", want.state)
             wrong.setdefault(names, []).append(b)
     return tuple(
         f"{'buckets' if len(several) > 1 else 'bucket'} {ranges(several)}:"

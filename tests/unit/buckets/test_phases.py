@@ -11,7 +11,7 @@ from vipnft.model import Drains
 
 
 def states(owners: tuple[str, ...], drains: Drains, me: str, now: float) -> list[str]:
-    return [phase.state.value for phase in phases(owners, drains, me, now)]
+    return [phase.state for phase in phases(owners, drains, me, now)]
 
 
 def test_a_move_drains_here_and_joins_there() -> None:

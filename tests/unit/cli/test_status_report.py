@@ -1,6 +1,8 @@
 """What `status` says, as text and as a picture; the picture is rich's business, not --help's."""
 
 import io
+import json
+import math
 import subprocess
 import sys
 from typing import Any
@@ -11,6 +13,7 @@ from rich.console import Console
 from tests.samples import OWN, small
 from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
 from vipnft.cli import picture, status_report
+from vipnft.cli.status_report import StatusReport
 from vipnft.model import Applied, InterfaceRecord, Mode
 
 CLUSTER = small(hosts=3, buckets=6)
@@ -34,9 +37,9 @@ PHASES = [
 COUNTERS = {0: (1000, 50000), 1: (10, 500), 2: (0, 0), 3: (0, 0), 4: (0, 0), 5: (0, 0)}
 
 
-def facts(**more: Any) -> dict[str, Any]:
+def facts(**more: Any) -> StatusReport:
     given = {"drift": (), "stale": "", "phases": PHASES, **more}
-    return status_report.report(
+    return status_report.build(
         APPLIED,
         COUNTERS,
         given["phases"],
@@ -62,10 +65,36 @@ def test_the_text() -> None:
     )
 
 
+def test_the_json_is_a_promise_to_programs() -> None:
+    said = json.dumps(status_report.document(facts(drift=("address gone",), stale="changed")))
+    assert said == (
+        '{"cluster": "dns", "host": "web1", "mode": "switch",'
+        ' "nics": [{"interface": "eth0", "vips": ["192.0.2.100"],'
+        ' "listen_mac": "02:bf:c0:00:02:64", "send_mac": "02:00:00:00:00:01"}],'
+        ' "buckets": 6, "owned": [0, 1, 5], "share": 0.5,'
+        ' "taken": {"packets": 1010, "bytes": 50500}, "moving": ['
+        '{"state": "draining", "with": ["web2"], "buckets": [2],'
+        ' "seconds_left": 30, "connections": 3},'
+        ' {"state": "joining", "with": ["web2"], "buckets": [5],'
+        ' "seconds_left": 10, "connections": 0},'
+        ' {"state": "joining", "with": ["web3"], "buckets": [1],'
+        ' "seconds_left": 61, "connections": 2}],'
+        ' "hosts": ["web1", "web2", "web3"],'
+        ' "owners": ["web1", "web1", "web2", "web2", "web3", "web1"],'
+        ' "bucket_packets": [1000, 10, 0, 0, 0, 0],'
+        ' "drift": ["address gone"], "note": "changed"}'
+    )
+
+
+def test_a_drain_that_an_agent_ends_has_no_time() -> None:
+    (one, *_) = facts(phases=[Phase(State.JOINING, math.inf)] * 6).moving
+    assert one.seconds_left is None
+
+
 def test_a_newcomer_has_one_line_for_all_that_it_joins() -> None:
     phases = [Phase(State.JOINING, 299)] * 6
     applied = {b: {f"web{b % 3 + 2}": 9e9} for b in range(6)}
-    said = status_report.report(
+    said = status_report.build(
         Applied(
             cluster=CLUSTER,
             host="web1",
