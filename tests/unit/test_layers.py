@@ -25,7 +25,9 @@ LAYERS = (
 )
 # Packages and modules that hold no socket, clock, file, environment or log.
 PURE = {"errors", "model", "config", "buckets", "ruleset", "agreement"}
-PURE_MODULES = {"host.drift", "agent.reception", "cli.status_report"}
+PURE_MODULES = {
+    "agent.reception", "cli.cluster_report", "cli.plan_report", "cli.status_report", "host.drift",
+}  # fmt: skip
 IMPURE_STDLIB = {
     "asyncio", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib",
     "random", "secrets", "select", "signal", "socket", "subprocess", "sys", "tempfile",

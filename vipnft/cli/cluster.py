@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -64,7 +64,7 @@ def _order(
     config: Path, url: str, host: str, change: "Callable[[Order], Order]", *, serve: bool
 ) -> None:
     """Change what is ordered for a host; UsageError where nobody else would be left to serve."""
-    from vipnft.agreement.records import members, order, order_of
+    from vipnft.agreement.records import Standing, members, order, order_of
 
     load(config).require_host(host)
     store = _open(config, url)
@@ -75,7 +75,9 @@ def _order(
         left = [
             name
             for name, member in others.items()
-            if member.weight and member.standing == "serving" and not order(snapshot, name).drained
+            if member.weight
+            and member.standing is Standing.SERVING
+            and not order(snapshot, name).drained
         ]
         if not serve and host in members(snapshot) and not left:
             raise UsageError(
@@ -89,14 +91,19 @@ def _order(
 
 def show(config: Path, url: str, *, as_json: bool) -> None:
     """Print what the agents agreed on, and who of them beats."""
+    from vipnft.cli import cluster_report
+
     store = _open(config, url)
     first = last = store.transact({}, {}, timeout=_STORE_POLL_S).snapshot
     end = time.monotonic() + _longest(first)
     while _silent(first, last) and time.monotonic() < end:
         time.sleep(_LOOK_S)
         last = store.transact({}, {}, timeout=_STORE_POLL_S).snapshot
-    report = _report(load(config).name, last, _silent(first, last))
-    print(json.dumps(report, indent=1) if as_json else _text(report))
+    report = cluster_report.build(load(config).name, last, _silent(first, last))
+    if as_json:
+        print(json.dumps(cluster_report.document(report), indent=1))
+    else:
+        print(cluster_report.text(report))
 
 
 def _open(config: Path, url: str) -> "Store":
@@ -127,37 +134,3 @@ def _silent(first: "Snapshot", last: "Snapshot") -> set[str]:
         for host in members(last)
         if key_of(host) in first and first[key_of(host)].version == last[key_of(host)].version
     }
-
-
-def _report(name: str, snapshot: "Snapshot", silent: set[str]) -> dict[str, Any]:
-    from vipnft.agreement.records import TABLE, Table, members, order
-
-    known = members(snapshot)
-    table = Table.load(snapshot[TABLE].value) if TABLE in snapshot else None
-    owners = table.owners if table else ()
-    drains = table.drains if table else {}
-    hosts = {
-        host: {
-            "state": "silent" if host in silent else str(known[host].standing),
-            "weight": known[host].weight,
-            "lease": known[host].lease,
-            "ordered": order(snapshot, host).drained,
-            "owned": [b for b, owner in enumerate(owners) if owner == host],
-            "draining": sorted(b for b, who in drains.items() if host in who),
-        }
-        for host in sorted(known)
-    }
-    gone = sorted({*owners} - set(known))
-    return {"cluster": name, "buckets": len(owners), "hosts": hosts, "owners_without_key": gone}
-
-
-def _text(report: dict[str, Any]) -> str:
-    lines = [f"{report['cluster']}: {len(report['hosts'])} agents, {report['buckets']} buckets"]
-    for host, one in report["hosts"].items():
-        draining = f", drains {len(one['draining'])}" if one["draining"] else ""
-        ordered = ", drained by order" if one["ordered"] else ""
-        lines.append(
-            f"{host:<12} {one['state']:<9} weight {one['weight']:<4}"
-            f" {len(one['owned']):>5} buckets{draining}{ordered}"
-        )
-    return "\n".join(lines)

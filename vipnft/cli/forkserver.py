@@ -19,14 +19,16 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from vipnft.cli import picture, status_report
+from vipnft.cli import cluster_report, picture, plan_report, status_report
 from vipnft.cli.main import main
 from vipnft.config import reader
 from vipnft.host import announce, apply, checkup
 from vipnft.lab import namespaces
 from vipnft.store import opening
 
-PRELOADED = (announce, checkup, reader, apply, opening, picture, status_report)
+PRELOADED = (
+    announce, apply, checkup, cluster_report, opening, picture, plan_report, reader, status_report,
+)  # fmt: skip
 """What the verbs import when they run: here once for all."""
 _REQUEST = 1 << 16
 _KINDS = {

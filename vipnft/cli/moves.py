@@ -2,14 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vipnft.buckets.ranges import parse_ranges, ranges
 from vipnft.cli.options import DEFAULT_CONFIG, Config, Drain, load, whole_seconds
 from vipnft.errors import UsageError
-from vipnft.model import Cluster, Owners
 
 Range = Annotated[str, typer.Argument(metavar="RANGE", help="Buckets, such as 0-15,40.")]
 
@@ -26,62 +25,17 @@ def plan(
     From what is applied on this host; where nothing is, from what the default file gives.
     """
     from vipnft.buckets.phases import owners_of
+    from vipnft.cli import plan_report
     from vipnft.host import record
 
     applied = record.load()
     cluster = load(config)
     before = applied.owners if applied else owners_of(load(DEFAULT_CONFIG))
-    report = _report(cluster, before, tuple(takeover or ()))
-    print(json.dumps(report, indent=1) if as_json else _text(report))
-
-
-def _report(cluster: Cluster, before: Owners, dead: tuple[str, ...]) -> dict[str, Any]:
-    from vipnft.buckets.assign import assign, moves
-    from vipnft.buckets.phases import owners_of
-
-    if len(before) != cluster.buckets:
-        raise UsageError(
-            f"{len(before)} buckets are applied, {cluster.buckets} are in the file: every client"
-            " would be dealt anew",
-            fix="keep the number of buckets",
-        )
-    after = owners_of(cluster, dead)
-    living = {name: weight for name, weight in cluster.weights.items() if name not in dead}
-    by_pair: dict[tuple[str, str], list[int]] = {}
-    for one in moves(before, after):
-        by_pair.setdefault((str(one.source), one.target), []).append(one.bucket)
-    return {
-        "buckets": cluster.buckets,
-        "moves": sum(map(len, by_pair.values())),
-        "least": len(moves(before, assign(living, cluster.buckets, before))),
-        "pairs": [
-            {"from": source, "to": target, "buckets": several}
-            for (source, target), several in sorted(by_pair.items())
-        ],
-        "hosts": [
-            {"name": name, "before": before.count(name), "after": after.count(name)}
-            for name in dict.fromkeys([*cluster.weights, *sorted(set(before))])
-        ],
-    }
-
-
-def _text(report: dict[str, Any]) -> str:
-    if not report["moves"]:
-        return "nothing would move"
-    lines = [
-        f"{report['moves']} of {report['buckets']} buckets would move"
-        f" (the least possible is {report['least']}):"
-    ]
-    lines += [
-        f"  {pair['from']} -> {pair['to']}: {len(pair['buckets'])}  {ranges(pair['buckets'])}"
-        for pair in report["pairs"]
-    ]
-    lines += [
-        f"  {host['name']}: {host['before']} -> {host['after']} buckets"
-        f" ({host['after'] / report['buckets']:.1%})"
-        for host in report["hosts"]
-    ]
-    return "\n".join(lines)
+    report = plan_report.build(cluster, before, takeover or ())
+    if as_json:
+        print(json.dumps(plan_report.document(report), indent=1))
+    else:
+        print(plan_report.text(report))
 
 
 def release(

@@ -1,0 +1,49 @@
+"""What `status --cluster` says: its text, and the JSON that programs read."""
+
+import json
+from typing import NamedTuple
+
+from vipnft.agreement.records import TABLE, Member, Order, Standing, Table, key_of, order_of
+from vipnft.cli import cluster_report
+
+
+class Entry(NamedTuple):
+    value: bytes
+    version: int = 1
+
+
+OWNERS = ("web1", "web2", "web9", "web2")
+SNAPSHOT = {
+    TABLE: Entry(Table(OWNERS, {0: frozenset({"web2"})}).dump()),
+    key_of("web1"): Entry(Member("a", 1, 1.0, 1).dump()),
+    key_of("web2"): Entry(Member("b", 1, 1.5, 10, Standing.FAILING).dump()),
+    key_of("web3"): Entry(Member("c", 1, 1.0, 0, Standing.DRAINED).dump()),
+    order_of("web3"): Entry(Order(drained=True).dump()),
+}
+
+
+def test_the_text() -> None:
+    assert cluster_report.text(cluster_report.build("dns", SNAPSHOT, {"web1"})) == (
+        "dns: 3 agents, 4 buckets\n"
+        "web1         silent    weight 1        1 buckets\n"
+        "web2         failing   weight 10       2 buckets, drains 1\n"
+        "web3         drained   weight 0        0 buckets, drained by order"
+    )
+
+
+def test_the_json_is_a_promise_to_programs() -> None:
+    report = cluster_report.build("dns", SNAPSHOT, {"web1"})
+    assert json.dumps(cluster_report.document(report)) == (
+        '{"cluster": "dns", "buckets": 4, "hosts": {'
+        '"web1": {"state": "silent", "weight": 1, "lease": 1.0, "ordered": false,'
+        ' "owned": [0], "draining": []},'
+        ' "web2": {"state": "failing", "weight": 10, "lease": 1.5, "ordered": false,'
+        ' "owned": [1, 3], "draining": [0]},'
+        ' "web3": {"state": "drained", "weight": 0, "lease": 1.0, "ordered": true,'
+        ' "owned": [], "draining": []}}, "owners_without_key": ["web9"]}'
+    )
+
+
+def test_a_store_without_a_table_has_no_buckets() -> None:
+    report = cluster_report.build("dns", {}, ())
+    assert (report.buckets, report.hosts, report.gone) == (0, {}, ())

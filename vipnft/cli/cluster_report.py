@@ -1,0 +1,96 @@
+"""What `status --cluster` says: what the agents agreed on, who of them beats; as JSON or text."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vipnft.agreement.records import TABLE, Standing, Table, members, order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentReport:
+    """One host's agent, as its key in the store has it; `lease` in seconds.
+
+    `silent`: its key did not move for longer than its lease; `ordered`: to drain, by an operator.
+    """
+
+    standing: Standing
+    silent: bool
+    weight: int
+    lease: float
+    ordered: bool
+    owned: tuple[int, ...]
+    draining: tuple[int, ...]
+
+    @property
+    def state(self) -> str:
+        """What it says of itself, if it still says anything."""
+        return "silent" if self.silent else self.standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterReport:
+    """All agents; `gone` are owners that have no key."""
+
+    cluster: str
+    buckets: int
+    hosts: Mapping[str, AgentReport]
+    gone: tuple[str, ...]
+
+
+def build(name: str, snapshot: Mapping[str, Any], silent: Collection[str]) -> ClusterReport:
+    """Return what a snapshot of the store says; the keys of `silent` hosts stand still."""
+    known = members(snapshot)
+    table = Table.load(snapshot[TABLE].value) if TABLE in snapshot else None
+    owners = table.owners if table else ()
+    drains = table.drains if table else {}
+    return ClusterReport(
+        cluster=name,
+        buckets=len(owners),
+        hosts={
+            host: AgentReport(
+                standing=known[host].standing,
+                silent=host in silent,
+                weight=known[host].weight,
+                lease=known[host].lease,
+                ordered=order(snapshot, host).drained,
+                owned=tuple(b for b, owner in enumerate(owners) if owner == host),
+                draining=tuple(sorted(b for b, who in drains.items() if host in who)),
+            )
+            for host in sorted(known)
+        },
+        gone=tuple(sorted({*owners} - set(known))),
+    )
+
+
+def document(report: ClusterReport) -> dict[str, object]:
+    """Return the report as --json has it: the names and their order are a promise to programs."""
+    return {
+        "cluster": report.cluster,
+        "buckets": report.buckets,
+        "hosts": {
+            host: {
+                "state": one.state,
+                "weight": one.weight,
+                "lease": one.lease,
+                "ordered": one.ordered,
+                "owned": one.owned,
+                "draining": one.draining,
+            }
+            for host, one in report.hosts.items()
+        },
+        "owners_without_key": report.gone,
+    }
+
+
+def text(report: ClusterReport) -> str:
+    """Return the report as a person reads it."""
+    lines = [f"{report.cluster}: {len(report.hosts)} agents, {report.buckets} buckets"]
+    for host, one in report.hosts.items():
+        draining = f", drains {len(one.draining)}" if one.draining else ""
+        ordered = ", drained by order" if one.ordered else ""
+        lines.append(
+            f"{host:<12} {one.state:<9} weight {one.weight:<4}"
+            f" {len(one.owned):>5} buckets{draining}{ordered}"
+        )
+    return "\n".join(lines)
