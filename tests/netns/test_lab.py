@@ -466,7 +466,7 @@ def test_ask_all_reports_who_was_not_answered() -> None:
 def test_demo(mode: Mode) -> None:
     result = demo.demo(mode, 4, 200, name=name("demo"))
     assert result.flawless, result
-    assert result.answered == result.syn_acks == 200
-    assert (result.arp_requests, result.arp_replies) == (1, 1)
-    assert result.vip_macs == (result.listen_mac,)
+    assert result.answered == result.connections.syn_acks == 200
+    assert (result.arp.requests, result.arp.replies) == (1, 1)
+    assert result.arp.vip_macs == (result.listen_mac,)
     assert not traces(name("demo"))

@@ -99,9 +99,28 @@ def demo(
     result = run(
         pick_mode(hub, switch, multicast, igmp), hosts, clients, name=f"demo-{os.getpid()}"
     )
-    print(json.dumps(dataclasses.asdict(result), indent=1) if as_json else _text(result))
+    print(json.dumps(_document(result), indent=1) if as_json else _text(result))
     if not result.flawless:
         raise VipnftError("not every client was answered exactly once", fix="see the figures above")
+
+
+def _document(result: "DemoResult") -> dict[str, object]:
+    """Return the result as --json has it: the names and their order are a promise to programs."""
+    return {
+        "mode": result.mode,
+        "clients": result.clients,
+        "hosts": [dataclasses.asdict(host) for host in result.hosts],
+        "errors": result.errors,
+        **dataclasses.asdict(result.connections),
+        "arp_requests": result.arp.requests,
+        "arp_replies": result.arp.replies,
+        "vip_macs": result.arp.vip_macs,
+        "listen_mac": result.listen_mac,
+        "learned": result.learned,
+        "up_seconds": result.seconds.up,
+        "ready_seconds": result.seconds.ready,
+        "clients_seconds": result.seconds.clients,
+    }
 
 
 def _text(result: "DemoResult") -> str:
@@ -117,15 +136,16 @@ def _text(result: "DemoResult") -> str:
         lines.append(f"  {host.name:<6} {bar:<{_BAR}} {host.answers:>5}  {share:.1%}")
     macs = ", ".join(f"{mac} at {' '.join(p)}" for mac, p in sorted(result.learned.items()))
     learned = "LEARNED" if result.listen_mac_learned else "never learned, so every host gets it"
+    seen, seconds = result.connections, result.seconds
     lines += [
         "",
-        f"  connections  {result.syns} asked for, {result.syn_acks} answers on the wire,"
-        f" {result.doubles} double, {result.unanswered} unanswered",
-        f"  ARP          {result.arp_requests} asked for, {result.arp_replies} answered",
+        f"  connections  {seen.syns} asked for, {seen.syn_acks} answers on the wire,"
+        f" {seen.doubles} double, {seen.unanswered} unanswered",
+        f"  ARP          {result.arp.requests} asked for, {result.arp.replies} answered",
         f"  the switch   {macs or 'learned nothing: it is a hub'}",
         f"  listen MAC   {result.listen_mac}: {learned}",
-        f"  time         lab {result.up_seconds:.1f} s, apply and services"
-        f" {result.ready_seconds:.1f} s, clients {result.clients_seconds:.1f} s",
+        f"  time         lab {seconds.up:.1f} s, apply and services {seconds.ready:.1f} s,"
+        f" clients {seconds.clients:.1f} s",
         "",
     ]
     return "\n".join(lines)

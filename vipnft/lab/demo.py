@@ -39,6 +39,43 @@ class HostFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Connections:
+    """Attempts to connect as the wire saw them; a SYN sent again is the same attempt."""
+
+    syns: int
+    """Attempts."""
+    syn_acks: int
+    """SYN|ACKs."""
+    doubles: int
+    """Attempts that more than one host answered."""
+    unanswered: int
+    """Attempts that nobody answered."""
+    disagreeing: int
+    """Clients whose SYN|ACK did not come from the MAC of the host that they say answered (in
+    hub mode, from the listen MAC)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArpFigures:
+    """The router's questions who has the VIP: how often, how many answers, which MACs they gave."""
+
+    requests: int
+    replies: int
+    vip_macs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seconds:
+    """How long it took until the lab was up; after that, until vipnft and the service ran on every
+    host; and from the first client's SYN to the last one's answer, the client program's start
+    included."""
+
+    up: float
+    ready: float
+    clients: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
     """What was counted; see each field."""
 
@@ -48,32 +85,12 @@ class DemoResult:
     hosts: tuple[HostFigures, ...]
     errors: dict[str, str]
     """Why a client was not answered, by its address."""
-    syns: int
-    """Attempts to connect seen on the wire (a SYN sent again is the same attempt)."""
-    syn_acks: int
-    """SYN|ACKs seen on the wire."""
-    doubles: int
-    """Attempts that more than one host answered."""
-    unanswered: int
-    """Attempts that nobody answered."""
-    disagreeing: int
-    """Clients whose SYN|ACK did not come from the MAC of the host that they say answered (in
-    hub mode, from the listen MAC)."""
-    arp_requests: int
-    """How often the router asked who has the VIP."""
-    arp_replies: int
-    """How many answers it got to that."""
-    vip_macs: tuple[str, ...]
-    """The MACs those answers gave."""
+    connections: Connections
+    arp: ArpFigures
     listen_mac: str
     learned: dict[str, tuple[str, ...]]
     """Every MAC that the switch learned, and at which ports."""
-    up_seconds: float
-    """Until the lab was up."""
-    ready_seconds: float
-    """After that, until vipnft and the service ran on every host."""
-    clients_seconds: float
-    """From the first client's SYN to the last one's answer, the client program's start included."""
+    seconds: Seconds
 
     @property
     def answered(self) -> int:
@@ -88,9 +105,10 @@ class DemoResult:
     @property
     def flawless(self) -> bool:
         """Every client answered exactly once, by one host; the listen MAC never learned."""
+        seen = self.connections
         return (
-            self.answered == self.clients == self.syns
-            and not (self.doubles or self.unanswered or self.disagreeing or self.errors)
+            self.answered == self.clients == seen.syns
+            and not (seen.doubles or seen.unanswered or seen.disagreeing or self.errors)
             and not self.listen_mac_learned
         )
 
@@ -115,7 +133,7 @@ def demo(
             said,
             wire.tally,
             {mac: tuple(sorted(ports)) for mac, ports in watch.seen.items()},
-            (up - began, ready - up, done - ready),
+            Seconds(up=up - began, ready=ready - up, clients=done - ready),
         )
 
 
@@ -152,30 +170,31 @@ def _result(
     said: dict[str, dict[str, str]],
     tally: Tally,
     learned: dict[str, tuple[str, ...]],
-    seconds: tuple[float, float, float],
+    seconds: Seconds,
 ) -> DemoResult:
     by_mac = tally.syn_acks_by_mac()
     vip = str(lab.vip)
-    up, ready, connected = seconds
     listen_mac = lab.cluster.nics(lab.hosts[0])[0].listen_mac(lab.mode)
     return DemoResult(
         mode=lab.mode,
         clients=clients,
         hosts=tuple(_hosts(lab, Counter(said["answers"].values()), by_mac)),
         errors=said["errors"],
-        syns=len(tally.syns),
-        syn_acks=tally.syn_acks,
-        doubles=len(tally.doubles),
-        unanswered=len(tally.unanswered),
-        disagreeing=_disagreeing(lab, said["answers"], tally, listen_mac),
-        arp_requests=sum(n for asked, n in tally.arp_requests.items() if asked.target == vip),
-        arp_replies=sum(n for asked, n in tally.arp_replies.items() if asked.target == vip),
-        vip_macs=tuple(sorted(tally.arp_macs[vip])),
+        connections=Connections(
+            syns=len(tally.syns),
+            syn_acks=tally.syn_acks,
+            doubles=len(tally.doubles),
+            unanswered=len(tally.unanswered),
+            disagreeing=_disagreeing(lab, said["answers"], tally, listen_mac),
+        ),
+        arp=ArpFigures(
+            requests=sum(n for asked, n in tally.arp_requests.items() if asked.target == vip),
+            replies=sum(n for asked, n in tally.arp_replies.items() if asked.target == vip),
+            vip_macs=tuple(sorted(tally.arp_macs[vip])),
+        ),
         listen_mac=listen_mac,
         learned=learned,
-        up_seconds=up,
-        ready_seconds=ready,
-        clients_seconds=connected,
+        seconds=seconds,
     )
 
 
