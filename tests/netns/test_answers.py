@@ -71,8 +71,8 @@ def test_every_client_is_answered_exactly_once(
     assert set(tally.arp_macs[VIP]) == set(tally.nd_macs[VIP6]) == {listen}
     answers = Counter(f.src_mac for f in wire.frames if f.arp and f.arp.operation == ARP_REPLY
                       and f.arp.sender == VIP)  # fmt: skip
-    answers += Counter(f.src_mac for f in wire.frames if f.nd and f.nd.type == ADVERT
-                       and f.nd.target == VIP6)  # fmt: skip
+    answers += Counter(f.src_mac for f in wire.frames if f.icmp.nd and f.icmp.nd.type == ADVERT
+                       and f.icmp.nd.target == VIP6)  # fmt: skip
     if mode is Mode.HUB:
         assert set(answers) == {listen}
     else:

@@ -153,7 +153,7 @@ def test_after_its_drain_a_host_says_nothing_more(lab_up: LabUp) -> None:
     with Wire(lab, "router", keep=True) as wire:
         send(lab, "router", *(mac(LISTEN) + mac(ROUTER) + IPV4 + piece for piece in pieces))
         shell(lab, "router", f"ping -c2 -i0.2 {VIP}; ping -c2 -i0.2 192.0.2.1")
-    answers = [f.src_mac for f in wire.frames if (f.protocol, f.icmp_type) == (ICMP, 3)]
+    answers = [f.src_mac for f in wire.frames if (f.protocol, f.icmp.type) == (ICMP, 3)]
     assert answers == [host_mac(2)], "port unreachable, from the owner alone"
 
 
@@ -180,7 +180,7 @@ def test_nobody_complains_of_a_packet_that_is_never_whole(lab_up: LabUp) -> None
         for host in lab.hosts:
             until(partial(given_up, host), what="the fragments to be given up")
         shell(lab, "router", f"ping -c2 -i0.2 {VIP}")
-    assert not [f for f in wire.frames if f.icmp_type in {3, 11} and f.src in (VIP, VIP6)]
+    assert not [f for f in wire.frames if f.icmp.type in {3, 11} and f.src in (VIP, VIP6)]
 
 
 def test_what_a_service_sends_first_is_by_its_own_affinity(lab_up: LabUp) -> None:

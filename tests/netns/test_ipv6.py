@@ -179,7 +179,7 @@ def test_extension_headers_change_nothing(lab_up: LabUp, extension: tuple[bytes,
         send(lab, "router", *(echo(c, n, *extension) for n, c in enumerate(clients)))
 
         def answers() -> list[tuple[str, str]]:
-            return [(f.dst, f.src_mac) for f in list(wire.frames) if f.icmp_type == 129]
+            return [(f.dst, f.src_mac) for f in list(wire.frames) if f.icmp.type == 129]
 
         until(lambda: len(answers()) >= len(clients), what="echo replies")
         shell(lab, "router", f"ping -c2 -i0.2 {VIP6}")
@@ -203,7 +203,7 @@ def test_nobody_complains_of_what_all_may_learn(lab_up: LabUp, kind: int) -> Non
     with Wire(lab, "router", keep=True) as wire:
         send(lab, "router", mac(LISTEN) + mac(ROUTER) + IPV6 + head + UNKNOWN + packet[40:])
         shell(lab, "router", f"ping -c2 -i0.2 {VIP6}")
-    problems = [f for f in wire.frames if (f.protocol, f.icmp_type) == (58, 4)]
+    problems = [f for f in wire.frames if (f.protocol, f.icmp.type) == (58, 4)]
     assert len(problems) == 1
 
 

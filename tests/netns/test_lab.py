@@ -400,9 +400,9 @@ def test_the_mtu_towards_clients_draws_icmp_errors() -> None:
         lab.socket("web1", socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw,
     ):
         raw.sendto(b"\x08\0\xf7\xff" + bytes(1396), ("10.64.0.1", 0))
-        wire.until(lambda _: any(frame.icmp_type == 3 for frame in wire.frames))
-    (error,) = [frame for frame in wire.frames if frame.icmp_type == 3]
-    assert (error.icmp_code, error.src) == (4, ROUTER)  # fragmentation needed
+        wire.until(lambda _: any(frame.icmp.type == 3 for frame in wire.frames))
+    (error,) = [frame for frame in wire.frames if frame.icmp.type == 3]
+    assert (error.icmp.code, error.src) == (4, ROUTER)  # fragmentation needed
 
 
 def test_cluster_file_is_what_was_asked_for() -> None:

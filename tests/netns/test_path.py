@@ -72,7 +72,7 @@ def test_path_mtu_discovery_reaches_the_right_host(
             got = shell(lab, "clients", f"{curl} -o /dev/null -w '%{{size_download}}'")
             assert int(got) == SIZE
         wire.stop()
-    said = Counter((f.protocol, f.icmp_type, f.dst) for f in wire.frames if f.icmp_type >= 0)
+    said = Counter((f.protocol, f.icmp.type, f.dst) for f in wire.frames if f.icmp.type >= 0)
     owners = {v: {h for c, h in expected.items() if (":" in c) == v} for v in (False, True)}
     assert said[ICMP, 3, VIP] >= len(owners[False]), "no ICMP error was needed"
     assert said[ICMP6, 2, VIP6] >= len(owners[True]), "no ICMPv6 error was needed"

@@ -187,7 +187,7 @@ def refusals(frames: Sequence[Frame], client: str) -> set[str]:
             continue
         if frame.is_rst:
             found.add("rst")
-        if (frame.protocol, frame.icmp_type, frame.icmp_code) in ((1, 3, 3), (58, 1, 4)):
+        if (frame.protocol, frame.icmp.type, frame.icmp.code) in ((1, 3, 3), (58, 1, 4)):
             found.add("port unreachable")
     return found
 

@@ -51,44 +51,57 @@ class Nd(NamedTuple):
     mac: str
 
 
+class Tcp(NamedTuple):
+    """What a TCP segment says of its connection."""
+
+    flags: int = 0
+    seq: int = 0
+    ack: int = 0
+
+
+class Icmp(NamedTuple):
+    """An ICMP message's type and code, and what neighbour discovery says in it."""
+
+    type: int = -1
+    code: int = -1
+    nd: Nd | None = None
+
+
+_NO_TCP, _NO_ICMP = Tcp(), Icmp()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One frame. Ports are 0 without TCP or UDP; `flags`, `seq` and `ack` are TCP's alone.
-
-    `outgoing`: it was sent by the node that it was read at, not received there.
-    """
+    """One frame. Ports are 0 without TCP or UDP; `outgoing`: it was sent by the node that it was
+    read at, not received there."""
 
     outgoing: bool
     src_mac: str
     dst_mac: str
     ethertype: int
     arp: Arp | None = None
-    nd: Nd | None = None
     src: str = ""
     dst: str = ""
     protocol: int = 0
     sport: int = 0
     dport: int = 0
-    flags: int = 0
-    seq: int = 0
-    ack: int = 0
-    icmp_type: int = -1
-    icmp_code: int = -1
+    tcp: Tcp = _NO_TCP
+    icmp: Icmp = _NO_ICMP
 
     @property
     def is_syn(self) -> bool:
         """The first segment of a TCP handshake."""
-        return self.protocol == TCP and self.flags & (SYN | ACK | RST | FIN) == SYN
+        return self.protocol == TCP and self.tcp.flags & (SYN | ACK | RST | FIN) == SYN
 
     @property
     def is_syn_ack(self) -> bool:
         """The answer to it."""
-        return self.protocol == TCP and self.flags & (SYN | ACK | RST | FIN) == SYN | ACK
+        return self.protocol == TCP and self.tcp.flags & (SYN | ACK | RST | FIN) == SYN | ACK
 
     @property
     def is_rst(self) -> bool:
         """A refusal, or an end by force."""
-        return self.protocol == TCP and bool(self.flags & RST)
+        return self.protocol == TCP and bool(self.tcp.flags & RST)
 
 
 def parse(data: bytes, *, outgoing: bool = False) -> Frame | None:
@@ -161,13 +174,13 @@ def _ipv6(data: bytes) -> dict[str, object]:
 def _transport(protocol: int, data: bytes) -> dict[str, object]:
     if protocol == TCP and len(data) >= _TCP.size:
         sport, dport, seq, ack, flags, _ = _TCP.unpack_from(data)
-        return {"sport": sport, "dport": dport, "seq": seq, "ack": ack, "flags": flags & 0xFF}
+        return {"sport": sport, "dport": dport, "tcp": Tcp(flags & 0xFF, seq, ack)}
     if protocol == UDP and len(data) >= _UDP.size:
         sport, dport = _UDP.unpack_from(data)
         return {"sport": sport, "dport": dport}
     if protocol in {ICMP, ICMP6} and len(data) >= 2:
         about = _nd(data) if protocol == ICMP6 and data[0] in {SOLICIT, ADVERT} else None
-        return {"icmp_type": data[0], "icmp_code": data[1], "nd": about}
+        return {"icmp": Icmp(data[0], data[1], about)}
     return {}
 
 

@@ -87,10 +87,10 @@ class Tally:
         self.sources[frame.src_mac] += 1
         if frame.arp is not None:
             self._arp(frame)
-        elif frame.nd is not None:
-            self._nd(frame, frame.nd)
+        elif frame.icmp.nd is not None:
+            self._nd(frame, frame.icmp.nd)
         elif frame.is_syn:
-            self.syns[Flow(frame.src, frame.sport, frame.dst, frame.dport, frame.seq)] += 1
+            self.syns[Flow(frame.src, frame.sport, frame.dst, frame.dport, frame.tcp.seq)] += 1
         elif frame.is_syn_ack or frame.is_rst:
             self._answer(frame)
         elif frame.protocol == UDP:
@@ -114,11 +114,11 @@ class Tally:
             self.nd_macs[nd.target][nd.mac] += 1
 
     def _answer(self, frame: Frame) -> None:
-        first = (frame.ack - 1) & 0xFFFFFFFF
+        first = (frame.tcp.ack - 1) & 0xFFFFFFFF
         flow = Flow(frame.dst, frame.dport, frame.src, frame.sport, first)
         # An RST answers a SYN only if it acknowledges one; others end established connections.
         if frame.is_syn_ack or flow in self.syns:
-            self.answers[flow][Answer(frame.src_mac, frame.seq, frame.is_rst)] += 1
+            self.answers[flow][Answer(frame.src_mac, frame.tcp.seq, frame.is_rst)] += 1
 
     def _dns(self, frame: Frame) -> None:
         if frame.dport == DNS:

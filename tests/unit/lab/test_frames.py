@@ -59,8 +59,8 @@ def test_arp_of_other_networks_is_left_alone() -> None:
 def test_tcp(options: bytes) -> None:
     frame = read(ethernet(0x0800, ipv4(TCP, tcp(SYN | ACK, 7, 9), options=options)))
     assert (frame.src, frame.dst, frame.protocol) == (CLIENT, VIP, TCP)
-    assert (frame.sport, frame.dport, frame.seq, frame.ack) == (40000, 80, 7, 9)
-    assert frame.flags == SYN | ACK
+    assert (frame.sport, frame.dport, frame.tcp.seq, frame.tcp.ack) == (40000, 80, 7, 9)
+    assert frame.tcp.flags == SYN | ACK
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_udp_and_icmp() -> None:
     frame = read(ethernet(0x0800, ipv4(UDP, struct.pack("!HHHH", 5000, 53, 8, 0))))
     assert (frame.protocol, frame.sport, frame.dport) == (UDP, 5000, 53)
     frame = read(ethernet(0x0800, ipv4(ICMP, bytes([3, 4, 0, 0]))))
-    assert (frame.icmp_type, frame.icmp_code) == (3, 4)
+    assert (frame.icmp.type, frame.icmp.code) == (3, 4)
 
 
 def test_a_later_fragment_has_no_ports() -> None:

@@ -1,6 +1,6 @@
 """Counting who asked and who answered, over frames made here."""
 
-from vipnft.lab.frames import ACK, ARP_REPLY, ARP_REQUEST, RST, SYN, TCP, UDP, Arp, Frame
+from vipnft.lab.frames import ACK, ARP_REPLY, ARP_REQUEST, RST, SYN, TCP, UDP, Arp, Frame, Tcp
 from vipnft.lab.tally import Asked, Query, Tally
 
 CLIENT, VIP, ROUTER = "10.64.0.1", "192.0.2.100", "192.0.2.254"
@@ -10,7 +10,7 @@ A, B, R = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:01:00:00"
 def syn(port: int = 40000, number: int = 100) -> Frame:
     return Frame(
         outgoing=True, src_mac=R, dst_mac=A, ethertype=0x800, src=CLIENT, dst=VIP,
-        protocol=TCP, sport=port, dport=80, flags=SYN, seq=number,
+        protocol=TCP, sport=port, dport=80, tcp=Tcp(SYN, number),
     )  # fmt: skip
 
 
@@ -19,7 +19,7 @@ def answer(
 ) -> Frame:
     return Frame(
         outgoing=False, src_mac=mac, dst_mac=R, ethertype=0x800, src=VIP, dst=CLIENT,
-        protocol=TCP, sport=80, dport=port, flags=flags, seq=number, ack=(to + 1) & 0xFFFFFFFF,
+        protocol=TCP, sport=80, dport=port, tcp=Tcp(flags, number, (to + 1) & 0xFFFFFFFF),
     )  # fmt: skip
 
 
