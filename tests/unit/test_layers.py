@@ -27,6 +27,7 @@ LAYERS = (
 PURE = {"errors", "model", "config", "buckets", "ruleset", "agreement"}
 PURE_MODULES = {
     "agent.reception", "cli.cluster_report", "cli.plan_report", "cli.status_report", "host.drift",
+    "host.probe",
 }  # fmt: skip
 IMPURE_STDLIB = {
     "asyncio", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib",

@@ -1,10 +1,7 @@
 """The verbs that look at and speak to the network: announce, probe."""
 
-import secrets
 import socket
 import time
-from collections import Counter
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,13 +20,9 @@ from vipnft.cli.options import (
 from vipnft.errors import UsageError
 
 if TYPE_CHECKING:
-    from vipnft.host.probe import Message
-    from vipnft.kernel.packet_socket import Port
     from vipnft.model import Cluster, Mode, Nic
 
-_PAUSE_S = 0.02  # seconds between two frames, so that no storm control mistakes them for one
 _FOREVER_S = 1e9  # seconds
-_ANSWERS_S = 2.0  # seconds for which answers are waited for
 
 
 def announce(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
@@ -83,87 +76,35 @@ def probe(
 
 
 def _listen(cluster: "Cluster", name: str, mode: "Mode", until: float) -> None:
-    """Count what arrives of each run, and tell its sender in the end."""
-    from vipnft.host.announce import ethernet
-    from vipnft.host.probe import ETHERTYPE, Message
-    from vipnft.kernel import libc
-    from vipnft.kernel.packet_socket import Port, receive
-    from vipnft.model import Mode
+    """Tell what arrives of each run, until then or until interrupted."""
+    from vipnft.host.probe_exchange import listener
 
-    heard: Counter[tuple[str, str]] = Counter()
-    others = set(cluster.weights) - {name}
-    with ExitStack() as stack:
-        ports = []
-        for nic in cluster.nics(name):
-            ports.append(stack.enter_context(Port(nic.interface, ETHERTYPE)))
-            if mode is Mode.IGMP:
-                ports[-1].join(nic.group)
-        print(f"{name} listens on {', '.join(port.interface for port in ports)}", flush=True)
+    with listener(cluster, name, mode) as here:
+        print(f"{name} listens on {', '.join(here.interfaces)}", flush=True)
         try:
-            while (found := receive(ports, until)) is not None:
-                port, frame = found
-                message = Message.load(frame[14:])
-                if message is None or message.cluster != cluster.name or message.host not in others:
-                    continue
-                heard[message.run, message.kind] += 1
-                if message.kind == "end":
-                    listened, control = (heard[message.run, k] for k in ("listen", "control"))
-                    answer = Message(
-                        kind="heard", cluster=cluster.name, host=name, run=message.run,
-                        listen=listened, control=control,
-                    )  # fmt: skip
-                    own = libc.mac_of(port.interface) or ""
-                    port.send(ethernet(frame[6:12].hex(":"), own, ETHERTYPE, answer.dump()))
-                    print(
-                        f"from {message.host}: {listened} to the listen MAC, {control} to a MAC"
-                        " that nobody has",
-                        flush=True,
-                    )
+            for run in here.runs(until):
+                print(
+                    f"from {run.sender}: {run.listen} to the listen MAC, {run.control} to a MAC"
+                    " that nobody has",
+                    flush=True,
+                )
         except KeyboardInterrupt:
             return
 
 
 def _probe(cluster: "Cluster", name: str, nic: "Nic", mode: "Mode", count: int) -> bool:
-    from vipnft.host.announce import ethernet
-    from vipnft.host.probe import ETHERTYPE, Message, control_mac, verdict
-    from vipnft.kernel import libc
-    from vipnft.kernel.packet_socket import Port
-    from vipnft.model import BROADCAST
+    """Probe one segment and tell what came back; return whether all is well there."""
+    from vipnft.host.probe_exchange import ask
 
-    run, listen_mac = secrets.token_hex(8), nic.listen_mac(mode)
-    own = libc.mac_of(nic.interface) or ""
-    targets = {"listen": listen_mac, "control": control_mac(mode, run)}
-    with Port(nic.interface, ETHERTYPE) as port:
-        for kind in [*targets] * count + ["end"]:
-            message = Message(kind=kind, cluster=cluster.name, host=name, run=run)
-            target = targets.get(kind, BROADCAST)
-            port.send(ethernet(target, own, ETHERTYPE, message.dump()))
-            time.sleep(_PAUSE_S)
-        heard = _answers(port, run, set(cluster.weights) - {name})
-    print(f"{count} frames to {listen_mac} from {name} on {nic.interface}, {mode} mode")
+    found = ask(cluster, name, nic, mode, count)
+    print(f"{count} frames to {found.listen_mac} from {name} on {nic.interface}, {mode} mode")
     for other in cluster.weights:
-        if other in heard:
-            one = heard[other]
+        if other in found.heard:
+            one = found.heard[other]
             print(f"  {other}: received {one.listen}, and {one.control} to a MAC that nobody has")
         elif other != name:
             print(f"  {other}: no answer")
-    found = verdict(count, heard, name, mode, set(cluster.weights) - {name, *heard})
-    print(found.what)
-    if found.fix:
-        print(f"  fix: {found.fix}")
-    return found.good
-
-
-def _answers(port: "Port", run: str, wanted: set[str]) -> "dict[str, Message]":
-    """Wait until every host has told what it heard, or for long enough."""
-    from vipnft.host.probe import Message
-
-    end = time.monotonic() + _ANSWERS_S
-    found: dict[str, Message] = {}
-    while wanted - set(found) and (frame := port.receive(end)) is not None:
-        message = Message.load(frame[14:])
-        if message is None or (message.run, message.kind) != (run, "heard"):
-            continue
-        if message.host in wanted:
-            found[message.host] = message
-    return found
+    print(found.verdict.what)
+    if found.verdict.fix:
+        print(f"  fix: {found.verdict.fix}")
+    return found.verdict.good

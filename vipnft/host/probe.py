@@ -5,6 +5,7 @@ Rule 2: a MAC that nobody has is asked for as well: a network that floods it, bu
         MAC, believes to know where the latter is.
 """
 
+import enum
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -16,12 +17,21 @@ ETHERTYPE = 0x88B5
 _MARK = "vipnft-probe"
 
 
+class Kind(enum.StrEnum):
+    """What a frame is for: to the listen MAC, or to nobody's; to all, to ask what they heard; or
+    the answer to that."""
+
+    LISTEN = "listen"
+    CONTROL = "control"
+    END = "end"
+    HEARD = "heard"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What a frame says: `kind` listen or control (to the listen MAC, or to nobody's), end (to
-    all: tell what you heard), or heard (what that was). `run` tells one probe from another."""
+    """What a frame says; `run` tells one probe from another, and only an answer has counts."""
 
-    kind: str
+    kind: Kind
     cluster: str
     host: str
     run: str
@@ -41,7 +51,7 @@ class Message:
             if found.pop("mark") != _MARK:
                 return None
             return cls(
-                kind=str(found["kind"]),
+                kind=Kind(found["kind"]),
                 cluster=str(found["cluster"]),
                 host=str(found["host"])[:64],
                 run=str(found["run"])[:64],

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vipnft.host.probe import Message, control_mac, verdict
+from vipnft.host.probe import Kind, Message, control_mac, verdict
 from vipnft.model import Mode, is_unicast_mac
 
 
 def heard(**counts: tuple[int, int]) -> dict[str, Message]:
     return {
-        host: Message(kind="heard", cluster="c", host=host, run="r", listen=a, control=b)
+        host: Message(kind=Kind.HEARD, cluster="c", host=host, run="r", listen=a, control=b)
         for host, (a, b) in counts.items()
     }
 
@@ -41,7 +41,7 @@ def test_a_group_is_not_learned_but_filtered(mode: Mode) -> None:
 
 
 def test_a_message_comes_back_from_a_padded_frame() -> None:
-    message = Message(kind="listen", cluster="dns", host="web1", run="0123", listen=3)
+    message = Message(kind=Kind.LISTEN, cluster="dns", host="web1", run="0123", listen=3)
     assert Message.load(message.dump() + bytes(40)) == message
 
 
@@ -65,6 +65,8 @@ def test_the_control_mac_is_of_the_listen_macs_kind(mode: Mode, run: bytes) -> N
         b"[" * 1480,
         b'{"mark": "vipnft-probe", "listen": Infinity}',
         b'{"mark": "vipnft-probe"}',
+        b'{"mark": "vipnft-probe", "kind": "?", "cluster": "c", "host": "h", "run": "r",'
+        b' "listen": 0, "control": 0}',
         b"",
     ],
 )
