@@ -113,6 +113,17 @@ def test_nothing_is_imported_relatively_or_by_name(module: str) -> None:
     assert "__import__" not in {n.id for n in ast.walk(TREES[module]) if isinstance(n, ast.Name)}
 
 
+def test_no_function_imports_a_name_that_its_module_has() -> None:
+    """`from vipnft.host import apply` in the verb `apply` would hide the one from the other."""
+    for module, tree in TREES.items():
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        own = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        for function in functions:
+            imports = [n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)]
+            names = {alias.asname or alias.name for one in imports for alias in one.names}
+            assert not own & names, f"{module}.{function.name}"
+
+
 @pytest.mark.parametrize("module", sorted(m for m in TREES if room(m) in PURE or m in PURE_MODULES))
 def test_a_pure_module_has_nothing_of_the_world(module: str) -> None:
     assert not {name.split(".")[0] for name in IMPORTS[module]} & IMPURE_STDLIB

@@ -63,11 +63,11 @@ def apply(
         _dry_run(cluster, name, mode, format)
         return
     from vipnft.buckets.phases import owners_of
-    from vipnft.host import apply
+    from vipnft.host.apply import apply as apply_here
 
     dead = tuple(takeover or ())
     for_s = whole_seconds(drain)
-    outcome = apply.apply(cluster, name, mode, drain=for_s, dead=dead, reshuffle=reshuffle)
+    outcome = apply_here(cluster, name, mode, drain=for_s, dead=dead, reshuffle=reshuffle)
     for note in outcome.notes:
         print(f"vipnft: {note}", file=sys.stderr)
     owned = owners_of(cluster, dead).count(name)
@@ -119,9 +119,9 @@ def down(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
 
     What was applied is remembered on the host, so the cluster file is not read.
     """
-    from vipnft.host import down
+    from vipnft.host.down import down as down_here
 
-    outcome = down.down()
+    outcome = down_here()
     for note in outcome.notes:
         print(f"vipnft: {note}", file=sys.stderr)
     print("this host is as it was" if outcome.changed else "nothing is applied here")

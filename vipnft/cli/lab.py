@@ -94,9 +94,9 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Do the main job in a lab of its own: apply everywhere, connect, count on the wire."""
-    from vipnft.lab.demo import demo as run
+    from vipnft.lab.demo import demo as run_demo
 
-    result = run(
+    result = run_demo(
         pick_mode(hub, switch, multicast, igmp), hosts, clients, name=f"demo-{os.getpid()}"
     )
     print(json.dumps(_document(result), indent=1) if as_json else _text(result))

@@ -49,11 +49,11 @@ def release(
     What is established here goes on here until the drain ends; the rest is the new owner's,
     once `vipnft take` ran there.
     """
-    from vipnft.host import apply
+    from vipnft.host.apply import release as release_here
 
     wanted = _parse(buckets)
     _known(to, config)
-    apply.release(wanted, to, whole_seconds(drain))
+    release_here(wanted, to, whole_seconds(drain))
     print(f"{ranges(wanted)} given to {to}; there: vipnft take {buckets} --from THIS HOST")
 
 
@@ -70,12 +70,12 @@ def take(
 
     With --from, that host's connections live on until its drain ends. Without, they are reset.
     """
-    from vipnft.host import apply
+    from vipnft.host.apply import take as take_here
 
     wanted = _parse(buckets)
     if source is not None:
         _known(source, config)
-    apply.take(wanted, source, whole_seconds(drain))
+    take_here(wanted, source, whole_seconds(drain))
     print(
         f"{ranges(wanted)} taken" + (f" from {source}" if source else ", their orphans are reset")
     )

@@ -30,12 +30,13 @@ def announce(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
 
     `apply` and `agent` do so by themselves. What was applied counts; the file is not read.
     """
-    from vipnft.host import announce, record
+    from vipnft.host import record
+    from vipnft.host.announce import announce as announce_here
 
     applied = record.load()
     if applied is None:
         raise UsageError("nothing is applied here", fix="vipnft apply --switch")
-    count = announce.announce(applied)
+    count = announce_here(applied)
     print(f"{len(applied.cluster.vips)} addresses announced, in {count} frames")
 
 
