@@ -42,15 +42,39 @@ class Affinity(enum.StrEnum):
     FLOW = "flow"
 
 
+class Protocol(enum.StrEnum):
+    """What has ports."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    SCTP = "sctp"
+
+
+class CheckKind(enum.StrEnum):
+    """How a service is asked whether it works: by a connection, a page, a name, a command."""
+
+    TCP = "tcp"
+    HTTP = "http"
+    DNS = "dns"
+    EXEC = "exec"
+
+
+class StoreLoss(enum.StrEnum):
+    """What agents do while the store is away: fall silent, or carry on with the last table."""
+
+    FENCE = "fence"
+    HOLD = "hold"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """Ports that are served, as pairs of first and last; `protocol` is tcp, udp or sctp.
+    """Ports that are served, as pairs of first and last.
 
     `prefix4` and `prefix6` are what a client's network is, for affinity to it; `track` False
     keeps the service out of conntrack; `quic`: connections that move as TCP's do.
     """
 
-    protocol: str
+    protocol: Protocol
     ports: tuple[tuple[int, int], ...]
     affinity: Affinity = Affinity.CLIENT
     prefix4: int = 24
@@ -118,9 +142,9 @@ class Nic:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """How a host looks whether its service works. Times in seconds; `rise` and `fall` are how
-    many results in a row change its mind. `kind` is tcp, http, dns or exec."""
+    many results in a row change its mind."""
 
-    kind: str
+    kind: CheckKind
     interval: float = 1.0
     timeout: float = 1.0
     rise: int = 2
@@ -136,12 +160,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agents:
-    """How a cluster's agents work; `lease` and `beat` in seconds, `on_store_loss` fence or hold."""
+    """How a cluster's agents work; `lease` and `beat` in seconds."""
 
     store: str = ""
     lease: float = 1.0
     beat: float = 0.2
-    on_store_loss: str = "fence"
+    on_store_loss: StoreLoss = StoreLoss.FENCE
     checks: tuple[Check, ...] = ()
 
 

@@ -17,7 +17,7 @@ from tests.netns.conftest import LabUp
 from tests.netns.support import VIP, snapshot, until
 from vipnft.config import reader
 from vipnft.lab import agents
-from vipnft.model import Check
+from vipnft.model import Check, CheckKind
 
 
 def test_weight_drain_and_resume(lab_up: LabUp, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_agent_alone_moves_buckets(lab_up: LabUp, tmp_path: Path) -> None:
 
 def test_a_service_that_fails_gives_its_buckets_away(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=2)
-    check = Check(kind="http", port=80, interval=0.2, timeout=0.2, rise=1, fall=1)
+    check = Check(kind=CheckKind.HTTP, port=80, interval=0.2, timeout=0.2, rise=1, fall=1)
     web = [sys.executable, "-Im", "http.server", "--bind", "::", "-d", str(tmp_path), "80"]
     servers = [
         lab.popen(h, web, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for h in lab.hosts
@@ -136,7 +136,7 @@ def test_the_file_of_the_documentation() -> None:
     cluster = reader.parse(whole, "agents.md")
     default = replace(cluster.agents, store="", checks=())
     assert default == type(default)(), "what it shows are the defaults"
-    assert cluster.agents.checks == (Check(kind="http", port=80, path="/health"),)
+    assert cluster.agents.checks == (Check(kind=CheckKind.HTTP, port=80, path="/health"),)
 
 
 def test_a_lab_with_agents(lab_up: LabUp) -> None:

@@ -18,6 +18,7 @@ from tests.netns.support import shell, until
 from tests.netns.test_failover import even, once, two_each
 from vipnft.config.writer import render
 from vipnft.lab.lab import Lab
+from vipnft.model import StoreLoss
 
 HOME = "192.0.2.254"
 CUTS = {
@@ -72,7 +73,7 @@ def over_etcd(
     lab: Lab,
     home: Path,
     size: int = 1,
-    on_store_loss: str = "fence",
+    on_store_loss: StoreLoss = StoreLoss.FENCE,
     env: dict[str, str] | None = None,
 ) -> Iterator[tuple[Agents, Etcd]]:
     etcd = Etcd(lab, home, size)
@@ -109,15 +110,17 @@ def test_a_host_cut_off_from_the_store(lab_up: LabUp, tmp_path: Path, cut: str) 
         assert "the store answers again" in cast.log("web2")
 
 
-@pytest.mark.parametrize("on_store_loss", ["fence", "hold"])
-def test_the_only_etcd_dies_and_returns(lab_up: LabUp, tmp_path: Path, on_store_loss: str) -> None:
+@pytest.mark.parametrize("on_store_loss", StoreLoss)
+def test_the_only_etcd_dies_and_returns(
+    lab_up: LabUp, tmp_path: Path, on_store_loss: StoreLoss
+) -> None:
     lab = lab_up(hosts=4)
     with over_etcd(lab, tmp_path, 1, on_store_loss) as (cast, etcd):
         with pinging(lab, tmp_path, two_each(cast)) as heard:
             etcd.kill(0)
             until(lambda: all("on_store_loss is hold" in cast.log(h) or "silent in" in cast.log(h)
                               for h in lab.hosts))  # fmt: skip
-            if on_store_loss == "fence":
+            if on_store_loss is StoreLoss.FENCE:
                 until(lambda: not answered(lab), what="all hosts to be silent")
             etcd.start(0)
             until(lambda: all("answers again" in cast.log(h) for h in lab.hosts), what="etcd")
@@ -130,7 +133,7 @@ def test_the_only_etcd_dies_and_returns(lab_up: LabUp, tmp_path: Path, on_store_
 
 def test_under_hold_a_dead_host_waits_for_an_operator(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=2)
-    with over_etcd(lab, tmp_path, 1, "hold") as (cast, etcd):
+    with over_etcd(lab, tmp_path, 1, StoreLoss.HOLD) as (cast, etcd):
         cast.running["web2"].kill()
         until(lambda: cast.look()["web2"]["state"] == "silent")
         shell(lab, "web1", f"vipnft drain web2 --store {etcd.url}")

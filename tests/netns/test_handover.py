@@ -29,11 +29,11 @@ from vipnft.lab.capture import Wire
 from vipnft.lab.frames import ICMP
 from vipnft.lab.lab import Lab
 from vipnft.lab.plan import ROUTER6, host_mac
-from vipnft.model import Affinity, Service
+from vipnft.model import Affinity, Protocol, Service
 from vipnft.ruleset.ndp import mac
 
-FLOW = Service(protocol="udp", ports=((53, 53),), affinity=Affinity.FLOW)
-QUIC = Service(protocol="udp", ports=((443, 443),), quic=True)
+FLOW = Service(protocol=Protocol.UDP, ports=((53, 53),), affinity=Affinity.FLOW)
+QUIC = Service(protocol=Protocol.UDP, ports=((443, 443),), quic=True)
 
 
 def to_web2(lab: Lab, drain: str = "60s") -> None:

@@ -23,10 +23,10 @@ from vipnft.lab import plan
 from vipnft.lab.capture import Wire
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.lab import Lab
-from vipnft.model import Mode, Service
+from vipnft.model import Mode, Protocol, Service
 
 URLS = {VIP: f"http://{VIP}/", VIP6: f"http://[{VIP6}]/"}
-WEB = Service(protocol="tcp", ports=((80, 80),))
+WEB = Service(protocol=Protocol.TCP, ports=((80, 80),))
 
 
 @pytest.mark.parametrize("mode", HUB_AND_SWITCH)

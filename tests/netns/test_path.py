@@ -27,15 +27,15 @@ from tests.netns.support import (
 from vipnft.lab.capture import Wire
 from vipnft.lab.frames import ICMP, ICMP6
 from vipnft.lab.lab import Lab
-from vipnft.model import Affinity, Mode, Service
+from vipnft.model import Affinity, Mode, Protocol, Service
 
 SIZE = 2_000_000
 
 
 def whole(affinity: Affinity) -> tuple[Service, ...]:
     """Return a service of web servers, and one of others, so that ports are looked at."""
-    web = Service(protocol="tcp", ports=((80, 80),), affinity=affinity)
-    return web, Service(protocol="udp", ports=((53, 53),))
+    web = Service(protocol=Protocol.TCP, ports=((80, 80),), affinity=affinity)
+    return web, Service(protocol=Protocol.UDP, ports=((53, 53),))
 
 
 @pytest.mark.parametrize(

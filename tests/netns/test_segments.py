@@ -32,7 +32,7 @@ from vipnft.lab import plan
 from vipnft.lab.capture import Wire
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.lab import Lab
-from vipnft.model import Mode, Segment, Service
+from vipnft.model import Mode, Protocol, Segment, Service
 
 NEAR = (VIP, "192.0.2.101", VIP6)
 FAR = ("203.0.113.100", "2001:db8:1::100")
@@ -135,7 +135,7 @@ def test_what_is_not_tracked_is_not_by_whatever_interface_it_leaves(
     """Answers from a VIP of the second segment leave by the first, where the default route is."""
     lab = lab_up(hosts=1)
     second_segment(lab)
-    dns = Service(protocol="udp", ports=((53, 53),), track=False)
+    dns = Service(protocol=Protocol.UDP, ports=((53, 53),), track=False)
     near, far = lab.cluster.segments
     # NSD answers the lab's own VIP: that has to be on the second segment, then.
     configure(

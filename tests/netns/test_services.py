@@ -32,17 +32,17 @@ from vipnft.lab.capture import Wire
 from vipnft.lab.fdb import FdbWatch
 from vipnft.lab.frames import Frame
 from vipnft.lab.lab import Lab
-from vipnft.model import Affinity, Mode, Service
+from vipnft.model import Affinity, Mode, Protocol, Service
 
-HTTP = Service(protocol="tcp", ports=((80, 80), (8000, 8002)))
-DNS = Service(protocol="udp", ports=((53, 53),))
+HTTP = Service(protocol=Protocol.TCP, ports=((80, 80), (8000, 8002)))
+DNS = Service(protocol=Protocol.UDP, ports=((53, 53),))
 SIZE = 50_000
 LISTENER = """
 import signal, socket
 server = socket.create_server(("::", 8080), family=socket.AF_INET6, dualstack_ipv6=True)
 signal.pause()
 """
-SCTP = Service(protocol="sctp", ports=((5000, 5000),))
+SCTP = Service(protocol=Protocol.SCTP, ports=((5000, 5000),))
 
 
 def sources(count: int) -> tuple[list[str], list[str]]:
@@ -53,11 +53,11 @@ def sources(count: int) -> tuple[list[str], list[str]]:
 
 
 def http(affinity: Affinity) -> Service:
-    return Service(protocol="tcp", ports=((80, 80),), affinity=affinity)
+    return Service(protocol=Protocol.TCP, ports=((80, 80),), affinity=affinity)
 
 
 def dns(affinity: Affinity) -> Service:
-    return Service(protocol="udp", ports=((53, 53),), affinity=affinity)
+    return Service(protocol=Protocol.UDP, ports=((53, 53),), affinity=affinity)
 
 
 SUBNETS = (http(Affinity.SUBNET), dns(Affinity.SUBNET))
@@ -197,7 +197,7 @@ def test_what_is_not_tracked_is_not_in_conntrack(
     lab_up: LabUp, tmp_path: Path, track: bool
 ) -> None:
     lab = lab_up(hosts=1)
-    configure(lab, services=(HTTP, Service(protocol="udp", ports=((53, 53),), track=track)))
+    configure(lab, services=(HTTP, Service(protocol=Protocol.UDP, ports=((53, 53),), track=track)))
     apply_all(lab)
     four, six = sources(100)
     count = "cat /proc/sys/net/netfilter/nf_conntrack_count"
@@ -213,7 +213,7 @@ def test_what_is_not_tracked_is_not_in_conntrack(
 def test_a_quic_transfer_survives_a_move(lab_up: LabUp, tmp_path: Path, quic: bool) -> None:
     """And breaks where nobody said that the service is QUIC."""
     lab = lab_up(hosts=2)
-    service = Service(protocol="udp", ports=((443, 443),), quic=quic)
+    service = Service(protocol=Protocol.UDP, ports=((443, 443),), quic=quic)
     configure(lab, services=(service,))
     apply_all(lab)
     old = [*(f"10.64.3.{n}" for n in range(1, 7)), *(f"2001:db8:64:3::{n}" for n in range(1, 7))]

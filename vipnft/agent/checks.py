@@ -23,7 +23,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from vipnft.errors import UsageError
-from vipnft.model import Address, Check
+from vipnft.model import Address, Check, CheckKind
 
 if TYPE_CHECKING:
     import dns.message
@@ -42,7 +42,7 @@ class Checks:
     def __init__(self, checks: Sequence[Check], vips: Sequence[Address]) -> None:
         """Look at the checks and run none yet; UsageError if one can't be run here at all."""
         for check in checks:
-            if check.kind == "dns":
+            if check.kind is CheckKind.DNS:
                 _question(check)
         self._stop = _Stop()
         self._watches = tuple(_Watch(check, tuple(vips), self._stop) for check in checks)
@@ -116,8 +116,8 @@ class _Watch:
     def __init__(self, check: Check, vips: tuple[Address, ...], stop: _Stop) -> None:
         self.why = ""
         self._check, self._stop = check, stop
-        self._vips = vips[:1] if check.kind == "exec" else vips
-        self._probe = _Command(stop) if check.kind == "exec" else _PROBES[check.kind]
+        self._vips = vips[:1] if check.kind is CheckKind.EXEC else vips
+        self._probe = _Command(stop) if check.kind is CheckKind.EXEC else _PROBES[check.kind]
         self.thread = threading.Thread(target=self._run, name=f"check {check.kind}", daemon=True)
 
     def _run(self) -> None:
@@ -153,10 +153,11 @@ class _Watch:
 
 
 def _title(check: Check, vip: Address) -> str:
-    if check.kind == "exec":
+    if check.kind is CheckKind.EXEC:
         return f"exec {shlex.join(check.command)[:_LONGEST_CHARS]}"
-    what = {"http": check.path, "dns": f" {check.name} {check.type}"}.get(check.kind, "")
-    return f"{check.kind} {f'[{vip}]' if vip.version == 6 else vip}:{check.port}{what}"
+    about = {CheckKind.HTTP: check.path, CheckKind.DNS: f" {check.name} {check.type}"}
+    where = f"{f'[{vip}]' if vip.version == 6 else vip}:{check.port}"
+    return f"{check.kind} {where}{about.get(check.kind, '')}"
 
 
 def _line(text: str) -> str:
@@ -262,10 +263,10 @@ def _dns(check: Check, vip: Address) -> str:
     return ""
 
 
-_PROBES: dict[str, Callable[[Check, Address], str]] = {
-    "tcp": _tcp,
-    "http": _http,
-    "dns": _dns,
+_PROBES: dict[CheckKind, Callable[[Check, Address], str]] = {
+    CheckKind.TCP: _tcp,
+    CheckKind.HTTP: _http,
+    CheckKind.DNS: _dns,
 }
 
 

@@ -60,7 +60,7 @@ def apply(
     name = host or socket.gethostname()
     cluster.require_host(name)
     if dry_run:
-        _dry_run(cluster, name, mode, format)
+        _dry_run(cluster, name, mode, as_json=format == "json")
         return
     from vipnft.buckets.phases import owners_of
     from vipnft.host.apply import apply as apply_here
@@ -90,7 +90,7 @@ def _done(outcome: "Outcome", owned: int, buckets: int) -> str:
     return f"{share}; {outcome.moved} changed hands" if outcome.moved else share
 
 
-def _dry_run(cluster: Cluster, name: str, mode: Mode, form: str) -> None:
+def _dry_run(cluster: Cluster, name: str, mode: Mode, *, as_json: bool) -> None:
     from vipnft.buckets.phases import owners_of, phases
     from vipnft.kernel import libc, scratch
     from vipnft.ruleset import nftjson, transactions
@@ -108,7 +108,7 @@ def _dry_run(cluster: Cluster, name: str, mode: Mode, form: str) -> None:
     share = phases(owners_of(cluster), {}, name, 0)
     commands = transactions.whole(cluster, name, mode, macs, share, granted=True)
     listing = scratch.listing(commands, TABLES, list(macs))
-    if form == "json":
+    if as_json:
         print(nftjson.render(commands), end="")
     else:
         print("".join(listing.values()), end="")

@@ -12,7 +12,7 @@ from typing import Any
 from vipnft.config import duration
 from vipnft.config.schema import DEFAULTS, KINDS, ONLY, CheckShape, checked_mac, port_range
 from vipnft.config.writer import quote
-from vipnft.model import MAX_BUCKETS, default_listen_mac
+from vipnft.model import MAX_BUCKETS, Affinity, CheckKind, Protocol, default_listen_mac
 
 Loc = tuple[int | str, ...]
 Problem = tuple[Loc, str, str]  # where, what was found, the fix
@@ -175,14 +175,15 @@ def _service(service: _Table) -> Iterator[_Fault]:
     """Yield what is wrong with a service as a whole."""
     protocol = service.get("protocol")
     for key in ("track", "quic"):
-        if key in service and protocol not in {"udp", None}:
+        if key in service and protocol not in {Protocol.UDP, None}:
             yield key, f"does not belong to {_a(protocol)} service", "remove it"
     if service.get("quic") and service.get("track") is False:
         found = "is false, and QUIC connections are told apart by conntrack"
         yield "track", found, "remove it, or quic"
+    affinity = service.get("affinity", Affinity.CLIENT)
     for key in ("prefix4", "prefix6"):
-        if key in service and service.get("affinity", "client") not in {"subnet", None}:
-            found = f"does not belong to affinity {show(service.get('affinity', 'client'))}"
+        if key in service and affinity not in {Affinity.SUBNET, None}:
+            found = f"does not belong to affinity {show(affinity)}"
             yield key, found, 'remove it, or use affinity = "subnet"'
 
 
@@ -209,7 +210,7 @@ def _check(check: _Table) -> Iterator[_Fault]:
     kind = check.get("kind")
     if kind is None:
         return
-    required = {"tcp": "port", "dns": "name", "exec": "command"}.get(kind)
+    required = {CheckKind.TCP: "port", CheckKind.DNS: "name", CheckKind.EXEC: "command"}.get(kind)
     if required and required not in check:
         fix = f"add {CheckShape.model_fields[required].description}"
         yield required, f"is missing in {_a(kind)} check", fix

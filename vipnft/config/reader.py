@@ -32,11 +32,14 @@ from vipnft.model import (
     Affinity,
     Agents,
     Check,
+    CheckKind,
     Cluster,
     Host,
     Mode,
+    Protocol,
     Segment,
     Service,
+    StoreLoss,
     default_listen_mac,
 )
 
@@ -106,7 +109,14 @@ def _host(shape: HostShape, first: str) -> Host:
 def _service(shape: ServiceShape) -> Service:
     said = shape.model_dump(exclude_unset=True)
     ports = tuple(sorted(port_range(value) for value in shape.ports))
-    return Service(**said | {"ports": ports, "affinity": Affinity(shape.affinity)})
+    return Service(
+        **said
+        | {
+            "protocol": Protocol(shape.protocol),
+            "ports": ports,
+            "affinity": Affinity(shape.affinity),
+        }
+    )
 
 
 def _agents(shape: ClusterShape, checks: Iterable[CheckShape]) -> Agents:
@@ -115,7 +125,7 @@ def _agents(shape: ClusterShape, checks: Iterable[CheckShape]) -> Agents:
         store=shape.store,
         lease=lease,
         beat=duration.seconds(shape.beat) if shape.beat else lease / 5,
-        on_store_loss=shape.on_store_loss,
+        on_store_loss=StoreLoss(shape.on_store_loss),
         checks=tuple(_check(check) for check in checks),
     )
 
@@ -125,8 +135,8 @@ def _check(shape: CheckShape) -> Check:
     said |= {key: duration.seconds(getattr(shape, key)) for key in ("interval", "timeout")}
     said["timeout"] = min(said["timeout"], said["interval"])
     said["command"] = tuple(shape.command)
-    port = shape.port or PORTS.get(shape.kind, 0)
-    return Check(**said | {"port": port})
+    kind = CheckKind(shape.kind)
+    return Check(**said | {"kind": kind, "port": shape.port or PORTS.get(kind, 0)})
 
 
 def _sound(value: Any, loc: Loc, bad: set[Loc]) -> Any:

@@ -13,7 +13,19 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vipnft.config import duration
-from vipnft.model import MAX_BUCKETS, Agents, Cluster, Host, Mode, Service, is_unicast_mac
+from vipnft.model import (
+    MAX_BUCKETS,
+    Affinity,
+    Agents,
+    CheckKind,
+    Cluster,
+    Host,
+    Mode,
+    Protocol,
+    Service,
+    StoreLoss,
+    is_unicast_mac,
+)
 
 DEFAULTS: dict[str, Any] = {
     f.name: f.default for each in (Cluster, Host, Service) for f in fields(each)
@@ -137,13 +149,13 @@ _Mac = Annotated[
 
 
 KINDS = {  # and which keys each has of its own
-    "tcp": ("port",),
-    "http": ("port", "path", "status", "body"),
-    "dns": ("port", "name", "type"),
-    "exec": ("command",),
+    CheckKind.TCP: ("port",),
+    CheckKind.HTTP: ("port", "path", "status", "body"),
+    CheckKind.DNS: ("port", "name", "type"),
+    CheckKind.EXEC: ("command",),
 }
 ONLY = {key for keys in KINDS.values() for key in keys}
-PORTS = {"http": 80, "dns": 53}
+PORTS = {CheckKind.HTTP: 80, CheckKind.DNS: 53}
 AGENTS = {"store", "lease", "beat", "on_store_loss"}
 
 
@@ -166,7 +178,7 @@ class ClusterShape(_Shape):
     )
     lease: _between("200ms", "60s") = "1s"  # type: ignore[valid-type]
     beat: _between("20ms", "20s") = ""  # type: ignore[valid-type]
-    on_store_loss: _one_of("fence", "hold") = _LEASES.on_store_loss  # type: ignore[valid-type]
+    on_store_loss: _one_of(*StoreLoss) = _LEASES.on_store_loss  # type: ignore[valid-type]
 
 
 class SegmentShape(_Shape):
@@ -213,12 +225,12 @@ def _port(value: object) -> object:
 class ServiceShape(_Shape):
     """A [[service]] table."""
 
-    protocol: _one_of("tcp", "udp", "sctp")  # type: ignore[valid-type]
+    protocol: _one_of(*Protocol)  # type: ignore[valid-type]
     ports: Annotated[
         list[Annotated[Any, AfterValidator(_port)]],
         Field(min_length=1, description='a list of ports, such as [80, "8000-8100"]'),
     ]
-    affinity: _one_of("client", "subnet", "flow") = "client"  # type: ignore[valid-type]
+    affinity: _one_of(*Affinity) = Affinity.CLIENT  # type: ignore[valid-type]
     prefix4: Annotated[int, _whole(1, 32)] = DEFAULTS["prefix4"]
     prefix6: Annotated[int, _whole(1, 128)] = DEFAULTS["prefix6"]
     track: Annotated[bool, Field(description="true or false")] = DEFAULTS["track"]
@@ -228,7 +240,7 @@ class ServiceShape(_Shape):
 class CheckShape(_Shape):
     """A [[check]] table; which keys go with which kind, KINDS tells."""
 
-    kind: _one_of(*KINDS)  # type: ignore[valid-type]
+    kind: _one_of(*CheckKind)  # type: ignore[valid-type]
     interval: _between("100ms", "3600s") = "1s"  # type: ignore[valid-type]
     timeout: _between("10ms", "60s") = "1s"  # type: ignore[valid-type]
     rise: Annotated[int, _whole(1, 100)] = 2

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from vipnft.config import duration
 from vipnft.config.schema import KINDS
-from vipnft.model import Agents, Check, Cluster, Host, Segment, Service
+from vipnft.model import Affinity, Agents, Check, Cluster, Host, Protocol, Segment, Service
 
 
 def render(cluster: Cluster) -> str:
@@ -67,10 +67,10 @@ def _service(service: Service) -> Iterator[str]:
     ports = (str(a) if a == b else quote(f"{a}-{b}") for a, b in service.ports)
     yield f"ports = [{', '.join(ports)}]"
     yield f"affinity = {quote(service.affinity)}"
-    if service.affinity == "subnet":
+    if service.affinity is Affinity.SUBNET:
         yield f"prefix4 = {service.prefix4}"
         yield f"prefix6 = {service.prefix6}"
-    if service.protocol == "udp":
+    if service.protocol is Protocol.UDP:
         yield f"track = {str(service.track).lower()}"
         yield f"quic = {str(service.quic).lower()}"
 

@@ -8,7 +8,7 @@ from vipnft.host.drift import Facts, LinkFacts, drift
 from vipnft.host.settings import wanted_sysctls
 from vipnft.kernel import clock, flows, nft, scratch, sockets, sysctl
 from vipnft.kernel.links import Link, Links
-from vipnft.model import Applied
+from vipnft.model import Applied, Protocol
 from vipnft.ruleset import affinity, elements, transactions
 from vipnft.ruleset.tables import NETDEV, TABLES
 
@@ -45,11 +45,14 @@ def connections(applied: Applied) -> Counter[int]:
     """Return how many live connections this host has in each bucket: TCP's, and QUIC's."""
     c = applied.cluster
     quic = [service for service in c.services if service.quic]
-    live = {"tcp": sockets.clients(c.vips), "udp": flows.answered(c.vips) if quic else Counter()}
+    live = {
+        Protocol.TCP: sockets.clients(c.vips),
+        Protocol.UDP: flows.answered(c.vips) if quic else Counter(),
+    }
     found: Counter[int] = Counter()
     for protocol, ends in live.items():
         for (client, port, service), count in ends.items():
-            if protocol == "udp" and not any(affinity.serves(one, service) for one in quic):
+            if protocol is Protocol.UDP and not any(affinity.serves(one, service) for one in quic):
                 continue
             kind = affinity.hash_key_at(c.services, protocol, service)
             found[affinity.bucket(kind, client, c.seed, c.buckets, port)] += count

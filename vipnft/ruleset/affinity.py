@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_network
 
-from vipnft.model import Address, Affinity, Service
+from vipnft.model import Address, Affinity, Protocol, Service
 from vipnft.ruleset.jhash import scaled
 from vipnft.ruleset.nftjson import Expr, Stmt, both, concat, match, payload, raw
 
@@ -76,10 +76,10 @@ def serves(service: Service, port: int) -> bool:
     return any(first <= port <= last for first, last in service.ports)
 
 
-def hash_key_at(services: Sequence[Service], protocol: str, port: int) -> HashKey:
+def hash_key_at(services: Sequence[Service], protocol: Protocol, port: int) -> HashKey:
     """Return how packets to a port are dealt."""
     for service in services:
-        if service.protocol == protocol and serves(service, port):
+        if service.protocol is protocol and serves(service, port):
             return hash_key(service)
     return dealt(services)[0]
 

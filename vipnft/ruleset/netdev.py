@@ -14,7 +14,7 @@ Rule 5: never `iif` or an index in a rule: a re-created interface has another.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from vipnft.model import BROADCAST, Cluster, Mode, Nic, Service, send_mac
+from vipnft.model import BROADCAST, Cluster, Mode, Nic, Protocol, Service, send_mac
 from vipnft.ruleset import affinity, ndp
 from vipnft.ruleset.affinity import CLIENT, V4, V6, HashKey, Version
 from vipnft.ruleset.nftjson import (
@@ -54,7 +54,7 @@ SLOTS = (0, 1)
 """The lease's two slots; without an agent slot 0 is armed for good and granted."""
 ALWAYS = "ether"
 """The sets of a slot hold this, the type of every Ethernet interface, or nothing."""
-NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
+NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 
 _RAW, _FILTER = -300, 0  # libnftables prints priorities by name where it has one
 

@@ -18,7 +18,7 @@ import pytest
 
 from vipnft.agent.checks import Checks, probe
 from vipnft.errors import UsageError
-from vipnft.model import Check
+from vipnft.model import Check, CheckKind
 
 HOME = "127.0.0.1"
 Answer = Callable[[socket.socket], None]
@@ -93,7 +93,7 @@ ERROR = "HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"
 def test_http(answer: Answer, more: dict[str, Any], why: str) -> None:
     with tcp_server(answer) as port:
         began = time.monotonic()
-        found = probe(Check(kind="http", port=port, timeout=0.3, **more), [HOME])
+        found = probe(Check(kind=CheckKind.HTTP, port=port, timeout=0.3, **more), [HOME])
     assert why in found
     assert bool(found) == bool(why)
     assert time.monotonic() - began < 3
@@ -101,13 +101,16 @@ def test_http(answer: Answer, more: dict[str, Any], why: str) -> None:
 
 def test_tcp() -> None:
     with tcp_server(silent) as port:
-        assert probe(Check(kind="tcp", port=port), [HOME]) == ""
-    assert probe(Check(kind="tcp", port=port), [HOME]) == f"tcp {HOME}:{port}: connection refused"
+        assert probe(Check(kind=CheckKind.TCP, port=port), [HOME]) == ""
+    assert (
+        probe(Check(kind=CheckKind.TCP, port=port), [HOME])
+        == f"tcp {HOME}:{port}: connection refused"
+    )
 
 
 def test_every_vip_must_answer() -> None:
     with tcp_server(silent) as port:
-        found = probe(Check(kind="tcp", port=port), [HOME, "127.0.0.2"])
+        found = probe(Check(kind=CheckKind.TCP, port=port), [HOME, "127.0.0.2"])
     assert found == f"tcp 127.0.0.2:{port}: connection refused"
 
 
@@ -136,14 +139,14 @@ def test_dns(rcode: int | None, record: bool, why: str) -> None:
 
         threading.Thread(target=serve, daemon=True).start()
         port = server.getsockname()[1]
-        found = probe(Check(kind="dns", port=port, name="a.test", timeout=0.5), [HOME])
+        found = probe(Check(kind=CheckKind.DNS, port=port, name="a.test", timeout=0.5), [HOME])
     assert why in found
     assert bool(found) == bool(why)
 
 
 def test_exec(tmp_path: Path) -> None:
     def run(script: str) -> str:
-        return probe(Check(kind="exec", command=("sh", "-c", script), timeout=1.0), [HOME])
+        return probe(Check(kind=CheckKind.EXEC, command=("sh", "-c", script), timeout=1.0), [HOME])
 
     assert run('test "$VIPNFT_VIP" = 127.0.0.1') == ""
     assert run("exit 3").endswith("exit code 3")
@@ -152,7 +155,7 @@ def test_exec(tmp_path: Path) -> None:
     gone = ["ps", "-o", "stat=", "-p", left.read_text().strip()]
     state = subprocess.run(gone, capture_output=True, text=True, check=False).stdout.strip()
     assert state in {"", "Z"}
-    assert "no such file" in probe(Check(kind="exec", command=("/nowhere",)), [HOME])
+    assert "no such file" in probe(Check(kind=CheckKind.EXEC, command=("/nowhere",)), [HOME])
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -172,7 +175,12 @@ def test_rise_and_fall(tmp_path: Path) -> None:
         f" sys.exit(int(pathlib.Path({str(results)!r}).read_text()[n]))"
     )
     check = Check(
-        kind="exec", command=(sys.executable, "-ISc", code), interval=0.1, timeout=5, rise=4, fall=3
+        kind=CheckKind.EXEC,
+        command=(sys.executable, "-ISc", code),
+        interval=0.1,
+        timeout=5,
+        rise=4,
+        fall=3,
     )
     checks = Checks([check], [IPv4Address(HOME)])
     checks.start()
@@ -186,7 +194,7 @@ def test_rise_and_fall(tmp_path: Path) -> None:
 
 
 def test_the_first_result_counts() -> None:
-    check = Check(kind="tcp", port=1, interval=60, timeout=1, fall=100)
+    check = Check(kind=CheckKind.TCP, port=1, interval=60, timeout=1, fall=100)
     checks = Checks([check], [IPv4Address(HOME)])
     assert checks.failing() == ()
     checks.start()
@@ -200,24 +208,24 @@ def test_a_closed_dns_port_is_heard_at_once() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind((HOME, 0))
         port = free.getsockname()[1]
-    found = probe(Check(kind="dns", port=port, name="a.test", timeout=30), [HOME])
+    found = probe(Check(kind=CheckKind.DNS, port=port, name="a.test", timeout=30), [HOME])
     assert found == f"dns {HOME}:{port} a.test A: connection refused"
 
 
 def test_a_name_that_is_none_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="can't ask for"):
-        Checks([Check(kind="dns", port=53, name="a..b")], [IPv4Address(HOME)])
+        Checks([Check(kind=CheckKind.DNS, port=53, name="a..b")], [IPv4Address(HOME)])
 
 
 def test_without_dnspython(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dns.message", None)
     with pytest.raises(UsageError) as caught:
-        Checks([Check(kind="dns", port=53, name="a.test")], [IPv4Address(HOME)])
+        Checks([Check(kind=CheckKind.DNS, port=53, name="a.test")], [IPv4Address(HOME)])
     assert caught.value.fix == "pip install 'vipnft[dns]'"
 
 
 def test_what_a_probe_raises_is_a_reason_and_not_the_end() -> None:
-    check = Check(kind="exec", command=("true", "a\0b"), interval=0.1)
+    check = Check(kind=CheckKind.EXEC, command=("true", "a\0b"), interval=0.1)
     checks = Checks([check], [IPv4Address(HOME)])
     checks.start()
     try:
@@ -230,7 +238,7 @@ def test_what_a_probe_raises_is_a_reason_and_not_the_end() -> None:
 def test_stop_kills_what_hangs(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     script = f"sleep 600 & echo $! > {pid}.new; mv {pid}.new {pid}; wait"
-    check = Check(kind="exec", command=("sh", "-c", script), interval=60, timeout=60)
+    check = Check(kind=CheckKind.EXEC, command=("sh", "-c", script), interval=60, timeout=60)
     checks = Checks([check], [IPv4Address(HOME)])
     checks.start()
     until(pid.exists)

@@ -16,11 +16,14 @@ from vipnft.model import (
     Affinity,
     Agents,
     Check,
+    CheckKind,
     Cluster,
     Host,
     Mode,
+    Protocol,
     Segment,
     Service,
+    StoreLoss,
     default_listen_mac,
 )
 
@@ -585,11 +588,11 @@ def test_agents_and_checks() -> None:
         store="sqlite:///x",
         lease=0.3,
         beat=0.06,
-        on_store_loss="hold",
+        on_store_loss=StoreLoss.HOLD,
         checks=(
-            Check(kind="http", port=80, body="ok"),
-            Check(kind="exec", command=("true",)),
-            Check(kind="dns", port=53, name="a.test", interval=0.5, timeout=0.5),
+            Check(kind=CheckKind.HTTP, port=80, body="ok"),
+            Check(kind=CheckKind.EXEC, command=("true",)),
+            Check(kind=CheckKind.DNS, port=53, name="a.test", interval=0.5, timeout=0.5),
         ),
     )
     assert parse(render(found), "dns.toml") == found
@@ -699,16 +702,16 @@ FULL_CLUSTER = Cluster(
     ),
     buckets=2,
     services=(
-        Service(protocol="tcp", ports=((80, 80), (8000, 8100))),
+        Service(protocol=Protocol.TCP, ports=((80, 80), (8000, 8100))),
         Service(
-            protocol="udp",
+            protocol=Protocol.UDP,
             ports=((53, 53),),
             affinity=Affinity.SUBNET,
             prefix4=20,
             prefix6=48,
             track=False,
         ),
-        Service(protocol="udp", ports=((443, 443),), affinity=Affinity.FLOW, quic=True),
+        Service(protocol=Protocol.UDP, ports=((443, 443),), affinity=Affinity.FLOW, quic=True),
     ),
 )
 
@@ -769,10 +772,10 @@ times = milliseconds(1000, 3_600_000).flatmap(
     )
 )
 ways = st.one_of(
-    st.fixed_dictionaries({"kind": st.just("tcp"), "port": ports}),
+    st.fixed_dictionaries({"kind": st.just(CheckKind.TCP), "port": ports}),
     st.fixed_dictionaries(
         {
-            "kind": st.just("http"),
+            "kind": st.just(CheckKind.HTTP),
             "port": ports,
             "path": st.text(st.characters(min_codepoint=33, max_codepoint=126)).map("/{}".format),
             "status": st.integers(200, 599),
@@ -781,14 +784,17 @@ ways = st.one_of(
     ),
     st.fixed_dictionaries(
         {
-            "kind": st.just("dns"),
+            "kind": st.just(CheckKind.DNS),
             "port": ports,
             "name": names,
             "type": st.sampled_from(["A", "AAAA", "MX"]),
         }
     ),
     st.fixed_dictionaries(
-        {"kind": st.just("exec"), "command": st.lists(words, min_size=1, max_size=4).map(tuple)}
+        {
+            "kind": st.just(CheckKind.EXEC),
+            "command": st.lists(words, min_size=1, max_size=4).map(tuple),
+        }
     ),
 )
 checks = st.builds(
@@ -807,7 +813,7 @@ def agents(draw: st.DrawFn) -> Agents:
         store=draw(st.sampled_from(["", "sqlite:///a", "etcd://a,b"])),
         lease=lease / 1000,
         beat=draw(milliseconds(20, lease // 3)),
-        on_store_loss=draw(st.sampled_from(["fence", "hold"])),
+        on_store_loss=draw(st.sampled_from(StoreLoss)),
         checks=tuple(draw(st.lists(checks, max_size=3))),
     )
 
@@ -837,10 +843,10 @@ def cut(numbers: list[int]) -> tuple[tuple[int, int], ...]:
 @st.composite
 def services(draw: st.DrawFn) -> tuple[Service, ...]:
     found = []
-    for protocol in draw(st.sets(st.sampled_from(["tcp", "udp", "sctp"]))):
+    for protocol in draw(st.sets(st.sampled_from(Protocol))):
         port_ranges = cut(draw(st.lists(ports, min_size=2, max_size=8, unique=True)))
         affinity = draw(st.sampled_from(Affinity))
-        subnet, udp = affinity is Affinity.SUBNET, protocol == "udp"
+        subnet, udp = affinity is Affinity.SUBNET, protocol is Protocol.UDP
         quic = draw(st.booleans()) if udp else False
         found.append(
             Service(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.samples import LISTEN, OWN, small
 from vipnft.buckets.phases import phases
-from vipnft.model import Affinity, Cluster, Mode, Segment, Service
+from vipnft.model import Affinity, Cluster, Mode, Protocol, Segment, Service
 from vipnft.ruleset import transactions
 from vipnft.ruleset.nftjson import Command, Commands
 
@@ -146,9 +146,9 @@ def test_each_segment_has_hooks_of_its_own() -> None:
 
 
 SERVICES = (
-    Service(protocol="tcp", ports=((80, 80), (8000, 8100))),
-    Service(protocol="udp", ports=((53, 53),), track=False),
-    Service(protocol="udp", ports=((443, 443),), quic=True),
+    Service(protocol=Protocol.TCP, ports=((80, 80), (8000, 8100))),
+    Service(protocol=Protocol.UDP, ports=((53, 53),), track=False),
+    Service(protocol=Protocol.UDP, ports=((443, 443),), quic=True),
 )
 
 
