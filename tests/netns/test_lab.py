@@ -315,6 +315,14 @@ def test_a_hub_learns_nothing_and_floods(hub: Lab) -> None:
     assert learned(hub) == {}
 
 
+def test_a_segment_that_snoops_lets_through_what_no_group_has() -> None:
+    """Frames to a group's MAC with a VIP in them: the bridge knows groups by IP address, and once
+    it believes in its querier, some 10 s later, only its routers' ports get what has none."""
+    with Lab.up(name("igmp"), 2, Mode.IGMP) as lab:
+        ports = lab.run("segment", ["bridge", "-d", "link"], check=True).stdout
+    assert ports.count("mcast_router 2") == 3
+
+
 def test_a_watch_sees_all_that_was_ever_learned(switch: Lab) -> None:
     forged = "02:bf:c0:00:02:64"
     with FdbWatch(switch) as watch, Wire(switch, "router") as wire:

@@ -103,7 +103,7 @@ def _segment(ip: IPRoute, lab: Plan, networks: Mapping[str, int]) -> dict[int, s
         if lab.mode is Mode.HUB:
             ip.brport("set", index=port, learning=0)
         if lab.mode is Mode.IGMP:
-            ip.brport("set", index=port, mcast_router=_ROUTER_PORT)
+            ip.brport("set", index=port, multicast_router=_ROUTER_PORT)
     if lab.mode is Mode.IGMP:
         ip.link("set", index=bridge, kind="bridge", br_mcast_snooping=1, br_mcast_querier=1)
         nft.run(_SNOOPING)
