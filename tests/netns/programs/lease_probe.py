@@ -3,9 +3,12 @@
     python lease_probe.py MILLISECONDS TIMES PAUSE
 
 Prints JSON: the milliseconds of each arm and of each grant. Then the lease runs out.
+TIMES is 0: until standard input ends.
 """
 
+import itertools
 import json
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +21,7 @@ def main(milliseconds: int, times: int, pause: float) -> dict[str, list[float]]:
     lease = Lease()
     lease.flush()
     taken: dict[str, list[float]] = {"arm": [], "grant": []}
-    for turn in range(times):
+    for turn in range(times) if times else itertools.takewhile(_wanted, itertools.count()):
         steps: dict[str, Callable[[], None]] = {
             "arm": partial(lease.arm, turn % 2, milliseconds),
             "grant": partial(lease.grant, turn % 2),
@@ -29,6 +32,10 @@ def main(milliseconds: int, times: int, pause: float) -> dict[str, list[float]]:
             taken[name].append((time.perf_counter() - began) * 1000)
         time.sleep(pause)
     return taken
+
+
+def _wanted(_: int) -> bool:
+    return not select.select([sys.stdin], [], [], 0)[0]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Run inside a host: print a line each time the kernel tells something that matters.
+"""Run inside a host: print a line each time the kernel tells something.
 
     python watch_probe.py
 
-"heard N": it did, and so far the kernel has woken this process up N times.
-"quiet": nothing that matters for a moment, since the start or since the last of those.
+"heard": something that matters. "woken": nothing of what it told does.
+"quiet": nothing at all for a moment, since the start or since the last of those.
 """
 
 import select
@@ -19,11 +19,12 @@ def main() -> None:
         poll = select.poll()
         for fileno in watch.filenos():
             poll.register(fileno, select.POLLIN)
-        woken, since, told = 0, time.monotonic(), False
+        since, told = time.monotonic(), False
         while True:
-            woken += bool(poll.poll(1000 * MOMENT / 5))
-            if watch.heard():
-                print(f"heard {woken}", flush=True)
+            woken = poll.poll(1000 * MOMENT / 5)
+            heard = watch.heard()
+            if woken or heard:
+                print("heard" if heard else "woken", flush=True)
                 since, told = time.monotonic(), False
             elif not told and time.monotonic() - since > MOMENT:
                 print("quiet", flush=True)
