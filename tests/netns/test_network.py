@@ -10,7 +10,7 @@ import pytest
 from tests.netns.cast import clients_of, pinging, serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import LISTEN, VIP, VIP6, apply, apply_all, shell, until
-from tests.netns.test_failover import even
+from tests.netns.test_failover import LONG, even, with_lease
 from vipnft.lab.capture import Wire
 from vipnft.lab.frames import ARP_REPLY
 from vipnft.lab.lab import Lab
@@ -37,10 +37,10 @@ def test_a_router_that_knew_another_mac_learns_at_once(lab_up: LabUp, mode: Mode
     forget()
     with Wire(lab, "segment", "web1", keep=True) as wire:
         apply(lab, "web1", mode)
-        until(knows, seconds=5, what="the router to learn")
+        until(knows, what="the router to learn")
         forget()
         assert "2 addresses announced, in 3 frames" in shell(lab, "web1", "vipnft announce")
-        until(knows, seconds=5, what="the router to learn again")
+        until(knows, what="the router to learn again")
     replies = [f for f in wire.frames if f.arp and f.arp.operation == ARP_REPLY]
     assert {f.src_mac == listen for f in replies if f.arp and f.arp.sender == VIP} == {
         mode is Mode.HUB
@@ -155,14 +155,15 @@ def test_an_interface_that_is_down_is_named(lab_up: LabUp, words: list[str]) -> 
 
 def test_an_agent_warns_when_it_alone_takes_nothing(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=2)
+    with_lease(lab, LONG)
     with serving(lab, tmp_path) as cast:
         even(cast)
         clients = clients_of(lab, cast.look()["web2"]["owned"], 2)
         with pinging(lab, tmp_path, clients, every=0.005):
             shell(lab, "segment", f"bridge fdb add {LISTEN} dev web2 master static")
-            until(lambda: "a switch may have learned" in cast.log("web1"), seconds=60)
+            until(lambda: "a switch may have learned" in cast.log("web1"))
             shell(lab, "segment", f"bridge fdb del {LISTEN} dev web2 master")
             mine = clients_of(lab, cast.look()["web1"]["owned"], 1)
             shell(lab, "clients", f"ping -c3 -i0.2 -I {mine[0]} {VIP}")
-            until(lambda: "arrive here again" in cast.log("web1"), seconds=60)
+            until(lambda: "arrive here again" in cast.log("web1"))
     assert "WARNING" not in cast.log("web2")
