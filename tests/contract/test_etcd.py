@@ -288,19 +288,19 @@ def test_no_connection_is_not_unknown(opened: Opener, puts: dict[str, bytes | No
         began = time.monotonic()
         with pytest.raises(StoreUnreachable, match="no connection in time"):
             opened(f"etcd://127.0.0.1:{port}").transact({}, puts, timeout=0.3)
-        assert 0.25 < time.monotonic() - began < 0.6
+        assert 0.25 < time.monotonic() - began < 10 * 0.3
 
 
 def test_a_member_that_takes_no_connection_costs_its_share_once(etcd: Etcd, opened: Opener) -> None:
     with black_hole() as port:
         store = opened(f"etcd://127.0.0.1:{port},{etcd.url.removeprefix('etcd://')}")
         began = time.monotonic()
-        assert store.transact({}, {"k": b"a"}, timeout=0.6).done
+        assert store.transact({}, {"k": b"a"}, timeout=4).done
         first, began = time.monotonic() - began, time.monotonic()
         for _ in range(5):
-            assert store.transact({}, {"k": b"a"}, timeout=0.6).done
-        assert 0.25 < first < 0.5
-        assert time.monotonic() - began < 0.25
+            assert store.transact({}, {"k": b"a"}, timeout=4).done
+        assert first > 1.9
+        assert time.monotonic() - began < 1.9, "its share was paid again"
 
 
 def test_a_name_that_is_none(opened: Opener) -> None:
@@ -327,10 +327,10 @@ def test_a_name_server_that_hangs(
         began = time.monotonic()
         with pytest.raises((StoreUnreachable, StoreUnknown)):
             alone.transact({}, {"k": b"x"}, timeout=0.2)
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 10 * 0.2
     assert threading.active_count() <= threads + 1
-    assert pair.transact({}, {}, timeout=0.6).done
-    assert pair.transact({}, {"k": b"a"}, timeout=0.6).done
+    assert pair.transact({}, {}, timeout=4).done
+    assert pair.transact({}, {"k": b"a"}, timeout=4).done
     go_on.set()
     put(alone, "k", b"b")
 
@@ -461,14 +461,16 @@ def test_a_member_that_does_not_lead(trio: Etcd, opened: Opener, how: str) -> No
             trio.kill(follower)
         else:
             stack.enter_context(trio.stopped(follower))
-        errors, began = 0, time.monotonic()
+        errors = waits = 0
         for number in range(50):
+            began = time.monotonic()
             try:
-                assert store.transact({}, {"k": b"%d" % number}, timeout=0.3).done
+                assert store.transact({}, {"k": b"%d" % number}, timeout=3).done
             except (StoreUnknown, StoreUnreachable):
                 errors += 1
+            waits += time.monotonic() - began > 0.9  # of 3 s each member has a third
         assert errors <= 1
-        assert time.monotonic() - began < 2
+        assert waits <= 1, "it was asked again"
         assert read(store) == {"k": b"49"}
 
 
@@ -477,14 +479,15 @@ def test_a_member_that_does_not_lead(trio: Etcd, opened: Opener, how: str) -> No
 def test_the_leader(trio: Etcd, opened: Opener, how: str, asked: str) -> None:
     leader = trio.leader()
     store = opened(ordered(trio, (leader + (asked == "follower")) % 3))
-    add(store, 10, until=5)
+    add(store, 60, until=5)
+    before = int(read(store)["n"])
     with contextlib.ExitStack() as stack:
         if how == "kill":
             trio.kill(leader)
         else:
             stack.enter_context(trio.stopped(leader))
-        done, unknown, gap = add(store, 20, until=20)
-    assert 5 + done <= int(read(store)["n"]) <= 5 + done + unknown
+        done, unknown, gap = add(store, 60, until=20)
+    assert before + done <= int(read(store)["n"]) <= before + done + unknown
     assert gap < 10
 
 
@@ -494,7 +497,7 @@ def test_all_three_die_and_return(trio: Etcd, opened: Opener) -> None:
     trio.kill()
     for puts in ({}, {"k": b"x"}):
         with pytest.raises(StoreUnreachable):
-            store.transact({}, puts, timeout=0.5)
+            store.transact({}, puts, timeout=WAIT)
     trio.start()
     assert store.transact({"k": version}, {"k": b"b"}, timeout=WAIT).done
 

@@ -90,7 +90,7 @@ for round in range(40):
     print(flush=True)
     sys.stdin.readline()
     store = open_store(f"{sys.argv[1]}{round}", "c")
-    assert store.transact({}, {sys.argv[2]: b"a"}, timeout=5).done
+    assert store.transact({}, {sys.argv[2]: b"a"}, timeout=60).done
 """
 
 
@@ -247,7 +247,7 @@ for size in range(520, 604, 4):
     ballast.write_bytes(bytes(size * 1024)[:-1])
     new = open_store(f"sqlite://{sys.argv[1]}/new{size}.db", "c")
     try:
-        new.transact({}, {"k": b"x"}, timeout=5)
+        new.transact({}, {"k": b"x"}, timeout=60)
     except StoreRefused as error:
         assert "the disk is full" in str(error), error
     new.close()
@@ -256,16 +256,16 @@ for size in range(520, 604, 4):
 store = open_store(f"sqlite://{sys.argv[1]}/a.db", "c")
 for number in range(1000):
     try:
-        done = store.transact({}, {f"k{number}": b"x" * 5000}, timeout=5)
+        done = store.transact({}, {f"k{number}": b"x" * 5000}, timeout=60)
     except StoreRefused as error:
         assert "the disk is full" in str(error), error
         assert error.fix.startswith("df -h") or "df -h" in error.fix
         break
 else:
     raise SystemExit("never full")
-assert store.transact({}, {}, timeout=5).snapshot == done.snapshot
+assert store.transact({}, {}, timeout=60).snapshot == done.snapshot
 subprocess.run(["mount", "-o", "remount,size=5m", "none", sys.argv[1]], check=True)
-assert store.transact({}, {"k": b"x" * 5000}, timeout=5).done
+assert store.transact({}, {"k": b"x" * 5000}, timeout=60).done
 """
 
 

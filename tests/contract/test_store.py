@@ -14,7 +14,7 @@ from tests.contract.conftest import Backend, Opener
 from vipnft.store.contract import Answer, Store, StoreUnreachable
 from vipnft.store.opening import open_store
 
-WAIT = 5.0
+WAIT = 60.0
 """A timeout that should never be needed."""
 
 
@@ -232,7 +232,7 @@ def test_a_store_that_hangs_costs_the_timeout(
         with pytest.raises(backend.hung_write) as raised:
             # On a condition, or it may be done as late as after the next one.
             store.transact({"k": version}, {"k": b"b"}, timeout=timeout)
-        assert timeout - 0.05 < time.monotonic() - began < timeout + 0.3
+        assert timeout - 0.05 < time.monotonic() - began < 10 * timeout
     assert raised.value.fix
     assert backend.url in str(raised.value)
     put(store, "k", b"c")
@@ -246,7 +246,7 @@ def test_reads_do_not_become_unknown(backend: Backend, store: Store) -> None:
         try:
             assert store.transact({}, {}, timeout=0.2).done
         except StoreUnreachable:
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 10 * 0.2
     assert read(store) == {"k": b"a"}
 
 
@@ -265,9 +265,9 @@ def test_a_store_that_goes_and_comes_back(backend: Backend, store: Store) -> Non
         for puts in ({}, {"k": cast("bytes | None", b"b")}):
             began = time.monotonic()
             with pytest.raises(backend.gone) as raised:
-                store.transact({}, puts, timeout=1)
+                store.transact({}, puts, timeout=WAIT)
             assert raised.value.fix
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < WAIT / 2, "it waited, and for nothing"
     assert store.transact({"k": version}, {"k": b"c"}, timeout=WAIT).done
     assert read(store) == {"k": b"c"}
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -93,10 +92,11 @@ ERROR = "HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"
 def test_http(answer: Answer, more: dict[str, Any], why: str) -> None:
     with tcp_server(answer) as port:
         began = time.monotonic()
-        found = probe(Check(kind=CheckKind.HTTP, port=port, timeout=0.3, **more), [HOME])
+        patience = 0.3 if why == "timed out" else 20
+        found = probe(Check(kind=CheckKind.HTTP, port=port, timeout=patience, **more), [HOME])
     assert why in found
     assert bool(found) == bool(why)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10 * 0.3
 
 
 def test_tcp() -> None:
@@ -139,7 +139,8 @@ def test_dns(rcode: int | None, record: bool, why: str) -> None:
 
         threading.Thread(target=serve, daemon=True).start()
         port = server.getsockname()[1]
-        found = probe(Check(kind=CheckKind.DNS, port=port, name="a.test", timeout=0.5), [HOME])
+        patience = 0.5 if why == "timed out" else 20
+        found = probe(Check(kind=CheckKind.DNS, port=port, name="a.test", timeout=patience), [HOME])
     assert why in found
     assert bool(found) == bool(why)
 
@@ -152,14 +153,12 @@ def test_exec(tmp_path: Path) -> None:
     assert run("exit 3").endswith("exit code 3")
     left = tmp_path / "pid"
     assert run(f"sleep 600 & echo $! > {left}; wait").endswith("still running after 1 s")
-    gone = ["ps", "-o", "stat=", "-p", left.read_text().strip()]
-    state = subprocess.run(gone, capture_output=True, text=True, check=False).stdout.strip()
-    assert state in {"", "Z"}
+    until(lambda: gone(left))
     assert "no such file" in probe(Check(kind=CheckKind.EXEC, command=("/nowhere",)), [HOME])
 
 
 def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -246,10 +245,11 @@ def test_stop_kills_what_hangs(tmp_path: Path) -> None:
     checks.stop()
     checks.stop()
     assert time.monotonic() - began < 5
-    until(lambda: not Path("/proc", pid.read_text().strip(), "fd").exists() or zombie(pid))
+    until(lambda: gone(pid))
 
 
-def zombie(pid: Path) -> bool:
+def gone(pid: Path) -> bool:
+    """Tell whether the process that a file names has ended."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return ") Z " in Path("/proc", pid.read_text().strip(), "stat").read_text()
     return True
