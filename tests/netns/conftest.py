@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +14,21 @@ from vipnft.lab.lab import Lab
 _NUMBER = itertools.count()
 
 LabUp = Callable[..., Lab]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def conntrack() -> None:
+    """Have the kernel load conntrack, where it is a module, as the first rule with `ct` does:
+    its settings appear with it, on all hosts, and no test is to see them come."""
+    rule = "add table inet x; add chain inet x c; add rule inet x c ct state new accept"
+    subprocess.run(["unshare", "--net", "nft", rule], check=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts() -> None:
+    """Let SIGINT end what tests start, also where a shell made it ignored: behind `make test &`."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ nft add table inet probe
 nft add chain inet probe in '{ type filter hook input priority 0; }'
 nft add rule inet probe in ip daddr 192.0.2.100 udp dport 4097 counter
 """
+_STILL = 5.0  # seconds
 _SENT = """
 nft add table netdev probe
 nft add chain netdev probe out '{ type filter hook egress device eth0 priority 0; }'
@@ -107,9 +108,8 @@ def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float) -> Figures
     assert flow.poll() is None, "the traffic ended before the moves"
     os.killpg(flow.pid, signal.SIGKILL)  # it forked: one process a CPU
     flow.wait()
-    settled = _settled(lab)
     total = sent(lab)
-    taken = sum(settled)
+    taken = _settled(lab, total, drops)
     return {
         "packets": total,
         "packets per second": round(rate),
@@ -138,15 +138,17 @@ def rebalances(lab: Lab, host: str, *, times: int) -> Figures:
     }
 
 
-def _settled(lab: Lab) -> list[int]:
-    """Return how many packets each host's stack was given, once that no longer grows."""
+def _settled(lab: Lab, total: int, drops: int) -> int:
+    """Return how many packets the hosts' stacks were given: once that is all, less this machine's
+    drops, or once it has not grown for as long as a packet may have to wait for a processor."""
 
-    def counts() -> list[int]:
-        return [_counted(lab, host, "list chain inet probe in") for host in lab.hosts]
+    def count() -> int:
+        return sum(_counted(lab, host, "list chain inet probe in") for host in lab.hosts)
 
-    last = counts()
-    while (now := counts()) != last:
-        last = now
+    last, since = count(), time.monotonic()
+    while last < total - (backlog_drops() - drops) and time.monotonic() - since < _STILL:
+        if (now := count()) != last:
+            last, since = now, time.monotonic()
     return last
 
 
@@ -297,8 +299,10 @@ def interrupted(lab: Lab, *, points: int, seed: int = 1) -> Figures:
     # Spread evenly from the start to well behind the end, and drawn within each part.
     delays = [1.5 * usual * (turn + draw.random()) / points for turn in range(points)]
     draw.shuffle(delays)
-    old = new = 0
-    for turn, delay in enumerate(delays):
+    old = new = turn = 0
+    while turn < points or (not (old and new) and turn < 2 * points):
+        # What is usual changes with what else runs here: beyond it there is a kill for either.
+        delay = delays[turn] if turn < points else 0.0 if not old else usual * (turn - points + 2)
         lab.config.write_text(files[turn % 2])
         process = lab.popen(host, words, stdout=subprocess.DEVNULL)
         time.sleep(delay)
@@ -310,7 +314,8 @@ def interrupted(lab: Lab, *, points: int, seed: int = 1) -> Figures:
         shell(lab, host, f"vipnft apply --{lab.mode} --drain 1h")
         assert _verdicts(lab, host) == states[turn % 2], "the next apply did not heal it"
         assert lab.run(host, ["vipnft", "status"]).returncode == 0
-    return {"points": points, "old": old, "new": new}
+        turn += 1
+    return {"points": turn, "old": old, "new": new}
 
 
 TAKEN = ("take", "come")

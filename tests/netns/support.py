@@ -21,7 +21,7 @@ VIP, VIP6 = "192.0.2.100", "2001:db8::100"
 HUB_AND_SWITCH = (Mode.HUB, Mode.SWITCH)
 
 
-def until(condition: Callable[[], object], *, seconds: float = 20, what: str = "") -> None:
+def until(condition: Callable[[], object], *, seconds: float = 60, what: str = "") -> None:
     """Wait for a condition; fail loudly, far beyond the usual time."""
     end = time.monotonic() + seconds
     while not condition():
@@ -52,7 +52,8 @@ def shell(lab: Lab, node: str, script: str) -> str:
 # Everything that `apply` could have changed, less counters and remaining lifetimes.
 SNAPSHOT = r"""
 ip -d link; ip addr | grep -v valid_lft; ip route show table all; ip -6 route show table all
-ip rule; ip -6 rule; bridge fdb; ip maddr; ip -6 neigh show proxy; nft -s list ruleset
+ip rule; ip -6 rule; bridge fdb; ip maddr; ip -6 neigh show proxy
+nft -s list ruleset | sed -E 's/ timeout [0-9dhms]+//g'
 sysctl -a 2>/dev/null | grep -E '^net\.(ipv4|ipv6|netfilter|bridge)' |
     grep -vE 'nf_conntrack_count|fib_multipath_hash_seed|tcp_fastopen_key|stable_secret'
 ls /run/vipnft 2>/dev/null | grep -vE 'lock|agent' || true

@@ -72,8 +72,8 @@ def test_a_handshake_that_straddles_a_move_begins_anew(lab_up: LabUp, tmp_path: 
         to_web2(lab)
         shell(lab, "router", "nft delete table ip x")
         for one in connections:
-            one.settimeout(20)
-            assert select.select([], [one], [], 20)[1], "not connected"
+            one.settimeout(60)
+            assert select.select([], [one], [], 60)[1], "not connected"
             one.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert one.recv(4096).endswith(b"web2")
         wire.stop()
@@ -217,6 +217,6 @@ def test_too_big_reaches_a_flows_owner(lab_up: LabUp, fragments: bool) -> None:
             one = stack.enter_context(lab.socket(host, socket.AF_INET6, socket.SOCK_DGRAM))
             one.bind((VIP6, 53))
         send(lab, "router", mac(LISTEN) + mac(ROUTER) + IPV6 + error)
-        until(lambda: "mtu 1280" in shell(lab, owner, route), seconds=5, what="the owner to learn")
+        until(lambda: "mtu 1280" in shell(lab, owner, route), what="the owner to learn")
         others = [host for host in lab.hosts if host != owner]
         assert not [host for host in others if "mtu 1280" in shell(lab, host, route)]

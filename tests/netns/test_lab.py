@@ -18,18 +18,18 @@ from vipnft.lab import demo, plan
 from vipnft.lab.capture import Wire
 from vipnft.lab.client import ask_all
 from vipnft.lab.fdb import FdbWatch, learned
-from vipnft.lab.frames import ETH_ARP, ICMP
+from vipnft.lab.frames import ICMP
 from vipnft.lab.lab import Lab
 from vipnft.lab.state import State
 from vipnft.lab.tally import Asked, Tally
 from vipnft.model import Mode
 
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw")
 ROUTER = str(plan.NEAR_ROUTER)
 
 
 def name(what: str) -> str:
-    return f"{what}-{WORKER}"
+    """Return a lab's name that nobody else on this machine uses."""
+    return f"{what}-{os.getpid()}"
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,9 @@ def hub() -> Iterator[Lab]:
 
 
 def ping(lab: Lab, node: str, address: str, size: int = 8) -> bool:
-    """Send one echo request and tell whether it was answered within two seconds."""
+    """Send one echo request and tell whether it was answered."""
     with lab.socket(node, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
-        raw.settimeout(2)
+        raw.settimeout(20)
         head = struct.pack("!BBHHH", 8, 0, 0, os.getpid() & 0xFFFF, 1)
         data = head + bytes(size)
         total = sum(struct.unpack(f"!{len(data) // 2}H", data))
@@ -86,7 +86,14 @@ def traces(lab: str) -> list[str]:
     running = [line for line in processes().values() if f'"name": "{lab}"' in line]
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if lab in line]
     named = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
-    return files + running + mounts + named.splitlines()
+    return files + running + mounts + [line for line in named.splitlines() if lab in line]
+
+
+def made() -> str:
+    """Return this machine's own links of the kinds that labs are made of: drivers that are loaded
+    meanwhile bring others."""
+    kinds = (["ip", "-o", "link", "show", "type", kind] for kind in ("bridge", "veth"))
+    return "".join(subprocess.check_output(words, text=True) for words in kinds)
 
 
 def gone(process: int) -> None:
@@ -98,14 +105,14 @@ def gone(process: int) -> None:
 def test_up_and_down_leave_nothing() -> None:
     mine = name("traceless")
     before = traces(mine)
-    links = sorted(path.name for path in Path("/sys/class/net").iterdir())
+    links = made()
     with Lab.up(mine, 2) as lab:
         assert len(traces(mine)) == len(before) + 3  # two files, one process
         assert mine in Lab.names()
     assert not lab.runs
     assert mine not in Lab.names()
     assert traces(mine) == before
-    assert sorted(path.name for path in Path("/sys/class/net").iterdir()) == links
+    assert made() == links
     lab.down()
 
 
@@ -342,10 +349,12 @@ def test_the_wire_counts_arp_and_knows_directions(switch: Lab) -> None:
     switch.run("router", ["ip", "neigh", "flush", "dev", "eth0"])
     with Wire(switch, "router", keep=True) as wire:
         assert ping(switch, "router", "192.0.2.2")
-    assert list(wire.tally.arp_requests) == [(ROUTER, "192.0.2.2")]
-    assert wire.tally.arp_replies == wire.tally.arp_requests
+    question = Asked(ROUTER, "192.0.2.2")  # hosts may ask, too, whether the router is still there
+    assert wire.tally.arp_replies[question] == wire.tally.arp_requests[question] > 0
     assert wire.tally.arp_macs["192.0.2.2"].keys() == {plan.host_mac(2)}
-    asked, told = [frame for frame in wire.frames if frame.ethertype == ETH_ARP][:2]
+    arps = [(frame, frame.arp) for frame in wire.frames if frame.arp]
+    asked = next(frame for frame, arp in arps if (arp.sender, arp.target) == question)
+    told = next(frame for frame, arp in arps if (arp.target, arp.sender) == question)
     assert (asked.outgoing, told.outgoing) == (True, False)
 
 
@@ -398,7 +407,8 @@ def test_two_hosts_that_both_answer_are_found_out(hub: Lab) -> None:
     with Wire(hub, "router") as wire:
         demo.connect(hub, 20, 8081)
     assert len(wire.tally.doubles) == 20
-    assert wire.tally.arp_replies[Asked(ROUTER, str(hub.vip))] == 2
+    asked = Asked(ROUTER, str(hub.vip))
+    assert wire.tally.arp_replies[asked] == 2 * wire.tally.arp_requests[asked] > 0
 
 
 def test_the_mtu_towards_clients_draws_icmp_errors() -> None:
