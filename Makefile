@@ -13,7 +13,7 @@ demo: setup ## run the main job in a lab, in switch mode, then in hub mode (root
 	@$(BIN)/vipnft lab demo --hub
 
 test: setup-test check ## every test, on the real kernel (root)
-	@$(BIN)/pytest tests/netns tests/contract -n 2 --dist loadgroup
+	@$(BIN)/pytest tests/netns tests/contract -k 'netns or etcd' -n 2 --dist worksteal
 
 check: setup ## format, lint, types, unit tests: seconds, no root
 	@$(BIN)/ruff format --check --quiet
