@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 from typing import Annotated
 
@@ -12,10 +11,12 @@ from vipnft.cli.options import (
     DEFAULT_CONFIG,
     Config,
     Drain,
+    HostName,
     Hub,
     Igmp,
     Multicast,
     Switch,
+    here,
     load,
     pick_mode,
     seconds,
@@ -29,7 +30,7 @@ def agent(
     multicast: Multicast = False,
     igmp: Igmp = False,
     config: Config = DEFAULT_CONFIG,
-    host: Annotated[str, typer.Option(help="This host's name; else the machine's hostname.")] = "",
+    host: HostName = "",
     store: Annotated[
         str, typer.Option(metavar="URL", help="sqlite:///path or etcd://...; else the file's.")
     ] = "",
@@ -48,8 +49,7 @@ def agent(
 
     cluster = load(config)
     mode = pick_mode(hub, switch, multicast, igmp, file=cluster.mode)
-    name = host or socket.gethostname()
-    cluster.require_host(name)
+    name = here(cluster, host)
     url = store or cluster.agents.store
     if not url:
         raise UsageError(

@@ -1,6 +1,5 @@
 """The verbs of one host: apply, down."""
 
-import socket
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +9,12 @@ from vipnft.cli.options import (
     DEFAULT_CONFIG,
     Config,
     Drain,
+    HostName,
     Hub,
     Igmp,
     Multicast,
     Switch,
+    here,
     load,
     pick_mode,
     whole_seconds,
@@ -31,7 +32,7 @@ def apply(
     multicast: Multicast = False,
     igmp: Igmp = False,
     config: Config = DEFAULT_CONFIG,
-    host: Annotated[str, typer.Option(help="This host's name; else the machine's hostname.")] = "",
+    host: HostName = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the ruleset only.")] = False,
     format: Annotated[  # noqa: A002
         str, typer.Option(help="What --dry-run prints: nft (default) or json.", metavar="nft|json")
@@ -57,8 +58,7 @@ def apply(
         raise UsageError("--format goes with --dry-run", fix="add --dry-run, or leave it out")
     cluster = load(config)
     mode = pick_mode(hub, switch, multicast, igmp, file=cluster.mode)
-    name = host or socket.gethostname()
-    cluster.require_host(name)
+    name = here(cluster, host)
     if dry_run:
         _dry_run(cluster, name, mode, as_json=format == "json")
         return

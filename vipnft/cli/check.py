@@ -1,23 +1,19 @@
 """The verb that tells whether this machine is fit: check."""
 
-import socket
-from typing import Annotated
-
 import typer
 
-from vipnft.cli.options import DEFAULT_CONFIG, Config, load
+from vipnft.cli.options import DEFAULT_CONFIG, Config, HostName, here, load
 
 
 def check(
     config: Config = DEFAULT_CONFIG,
-    host: Annotated[str, typer.Option(help="This host's name; else the machine's hostname.")] = "",
+    host: HostName = "",
 ) -> None:
     """Check the cluster file, then this machine: a line each, with the fix."""
     from vipnft.host import checkup
 
     cluster = load(config)
-    name = host or socket.gethostname()
-    cluster.require_host(name)
+    name = here(cluster, host)
     print(f"ok    {config}: cluster {cluster.name!r}, {len(cluster.hosts)} hosts")
     found = checkup.machine(cluster, name)
     for finding in found:

@@ -1,6 +1,5 @@
 """The verbs that look at and speak to the network: announce, probe."""
 
-import socket
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +8,12 @@ import typer
 from vipnft.cli.options import (
     DEFAULT_CONFIG,
     Config,
+    HostName,
     Hub,
     Igmp,
     Multicast,
     Switch,
+    here,
     load,
     pick_mode,
     seconds,
@@ -49,7 +50,7 @@ def probe(
         str, typer.Option("--for", metavar="TIME", help="With --listen: how long, such as 60s.")
     ] = "",
     config: Config = DEFAULT_CONFIG,
-    host: Annotated[str, typer.Option(help="This host's name; else the machine's hostname.")] = "",
+    host: HostName = "",
     hub: Hub = False,
     switch: Switch = False,
     multicast: Multicast = False,
@@ -61,7 +62,7 @@ def probe(
     applied; without a mode, --switch is meant. Exit code 1 unless every host gets every frame.
     """
     cluster = load(config)
-    name = host or socket.gethostname()
+    name = here(cluster, host)
     switch = switch or not (hub or multicast or igmp or cluster.mode)
     mode = pick_mode(hub, switch, multicast, igmp, file=cluster.mode)
     nics = cluster.nics(name)

@@ -1,5 +1,6 @@
 """Options that several verbs share, and the file that they name."""
 
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ Drain = Annotated[
         metavar="TIME", help="How long connections go on where they are: 90s, 5m, 1h; 0: not."
     ),
 ]
+HostName = Annotated[str, typer.Option("--host", help="This host's name; else the machine's.")]
 Hub = Annotated[bool, typer.Option("--hub", help="The interface takes the listen MAC.")]
 Switch = Annotated[
     bool, typer.Option("--switch", help="The interface keeps its MAC; works everywhere.")
@@ -109,3 +111,13 @@ def pick_mode(
             fix="leave the option out, or change the file on every host",
         )
     return mode
+
+
+def here(cluster: Cluster, said: str) -> str:
+    """Return which host of the cluster this machine is: as said, else by its hostname, whole or
+    its first part. UsageError if it is none."""
+    name = said or socket.gethostname()
+    if not said and name not in cluster.weights:
+        short = name.partition(".")[0]
+        name = short if short in cluster.weights else name
+    return cluster.require_host(name).name

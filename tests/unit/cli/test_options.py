@@ -1,8 +1,9 @@
-"""Times on the command line."""
+"""Times and names on the command line."""
 
 import pytest
 
-from vipnft.cli.options import seconds, whole_seconds
+from tests.samples import small
+from vipnft.cli.options import here, seconds, whole_seconds
 from vipnft.errors import UsageError
 
 
@@ -46,3 +47,13 @@ def test_the_kernel_counts_a_drain_by_the_second() -> None:
     assert seconds("1500ms") == 1.5
     with pytest.raises(UsageError, match="'1500ms' is no whole number of seconds"):
         whole_seconds("1500ms")
+
+
+@pytest.mark.parametrize("machine", ["web1", "web1.example.net"])
+def test_a_machine_is_known_by_its_name_whole_or_short(
+    machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: machine)
+    assert here(small(), "") == "web1"
+    with pytest.raises(UsageError, match=r"'web1\.example\.org' is not in cluster"):
+        here(small(), "web1.example.org")  # what was said is meant as it is
