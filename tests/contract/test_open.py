@@ -50,7 +50,7 @@ def test_a_ca_that_is_no_certificate(tmp_path: Path) -> None:
     ("url", "backends"),
     [
         ("sqlite:///tmp/never", {"sqlite"}),
-        ("etcd://h", {"etcd", "etcd_connection", "etcd_member", "etcd_watch"}),
+        ("etcd://h", {"etcd", "etcd_connection", "etcd_member", "etcd_url", "etcd_watch"}),
     ],
 )
 def test_only_the_backend_that_is_opened_is_imported(url: str, backends: set[str]) -> None:
