@@ -1,14 +1,25 @@
-"""What this machine can't be is refused with exit code 2, and nothing is touched."""
+"""What this machine can't be is refused with exit code 2, and nothing is touched.
 
+What `apply` refuses, `check` has said before, with the same words and the same fix.
+"""
+
+import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.netns.conftest import LabUp
-from tests.netns.support import HUB_AND_SWITCH, apply, shell, snapshot
+from tests.netns.support import HUB_AND_SWITCH, apply, configure, shell, snapshot
+from vipnft.lab.lab import Lab
 from vipnft.model import Mode
 
+LISTEN_ON_ETH0 = "ip link set eth0 address 02:bf:c0:00:02:64"
+LAN = """
+    ip link add lan link eth0 address 02:00:00:00:07:01 type macvlan mode bridge
+    ip link set lan up; ip link set eth0 name other; ip link set lan name eth0
+"""
 BAD = {
     "interface missing": ("ip link set eth0 name eth9", "eth0 is not on this machine"),
     "interface down": ("ip link set eth0 down", "eth0 is down"),
@@ -28,6 +39,10 @@ BAD = {
         "ip addr add 192.0.2.97/30 dev eth0 brd 192.0.2.100",
         "192.0.2.100 is the broadcast address",
     ),
+    "VIP is a network's address": (
+        "ip route add 192.0.2.100/30 dev eth0",
+        "192.0.2.100 is the address of a network",
+    ),
     "VIP on lo with a network": (
         "ip addr add 192.0.2.100/24 dev lo scope host",
         "192.0.2.100 is an address of this host's lo (/24)",
@@ -35,6 +50,11 @@ BAD = {
     "the interface is a bridge's port": (
         "ip link add br0 type bridge; ip link set eth0 master br0",
         "eth0 is a port of a bridge",
+    ),
+    "the interface is the loopback": (
+        "ip link set eth0 name eth9; ip link set lo down; ip link set lo name eth0;"
+        "ip link set eth0 up",
+        "eth0 is the loopback interface",
     ),
     "another name of the interface": (
         "ip link set eth0 down; ip link set eth0 name eth9;"
@@ -45,41 +65,72 @@ BAD = {
         "ip link add v0 type veth peer name v1; ip link set v0 address 02:bf:c0:00:02:64",
         "v0 has the listen MAC",
     ),
+    "another host's send MAC": (
+        "ip link set eth0 address 02:00:00:00:00:99",
+        "eth0's own MAC 02:00:00:00:00:99 is the send_mac of web2",
+    ),
+    "several at once": (
+        f"ip link set eth0 down; {LISTEN_ON_ETH0}; ip addr add 192.0.2.100/24 dev eth0",
+        "eth0 is down",
+    ),
 }
+IN_A_MODE = {
+    "own MAC is the listen MAC": (Mode.SWITCH, LISTEN_ON_ETH0, "own MAC is the listen MAC"),
+    "own MAC is unknown": (Mode.HUB, LISTEN_ON_ETH0, "eth0 has the listen MAC"),
+    "macvlan": (Mode.SWITCH, LAN, "eth0 is a macvlan"),
+}
+CASES = [
+    *((mode, *case) for mode in HUB_AND_SWITCH for case in BAD.values()),
+    *IN_A_MODE.values(),
+]
+IDS = [*(f"{name}-{mode}" for mode in HUB_AND_SWITCH for name in BAD), *IN_A_MODE]
 
 
-@pytest.mark.parametrize("mode", HUB_AND_SWITCH)
-@pytest.mark.parametrize("case", BAD)
-def test_a_machine_that_does_not_fit(lab_up: LabUp, mode: Mode, case: str) -> None:
-    script, named = BAD[case]
-    lab = lab_up(hosts=1, mode=mode)
-    shell(lab, "web1", script)
+def same_words(lab: Lab, mode: Mode) -> str:
+    """Let `check`, then `apply` say what they find; return apply's error, which is to be the
+    first that check found for this mode."""
     before = snapshot(lab, "web1")
-    said = lab.run("web1", ["vipnft", "apply", f"--{mode}"])
-    assert (said.returncode, said.stdout) == (2, "")
-    assert named in said.stderr
-    assert "fix: " in said.stderr
+    checked = lab.run("web1", ["vipnft", "check"]).stdout
+    applied = lab.run("web1", ["vipnft", "apply", f"--{mode}"])
+    assert (applied.returncode, applied.stdout) == (2, "")
     assert snapshot(lab, "web1") == before
+    found = re.findall(r"^(?:FAIL |warn  not with (.*?):) (.*)\n +fix: (.*)$", checked, re.M)
+    ours = [rest for modes, *rest in found if not modes or f"--{mode}" in modes.split()]
+    assert applied.stderr == "vipnft: {}\n  fix: {}\n".format(*ours[0])
+    return applied.stderr
+
+
+@pytest.mark.parametrize(("mode", "script", "named"), CASES, ids=IDS)
+def test_a_machine_that_does_not_fit(lab_up: LabUp, mode: Mode, script: str, named: str) -> None:
+    lab = lab_up(hosts=2, mode=mode)
+    one, two = lab.cluster.hosts
+    configure(lab, hosts=(one, replace(two, send_macs={"eth0": "02:00:00:00:00:99"})))
+    shell(lab, "web1", script)
+    assert named in same_words(lab, mode)
 
 
 def test_an_interface_without_carrier(lab_up: LabUp) -> None:
     lab = lab_up(hosts=1)
     shell(lab, "segment", "ip link set web1 down")
-    before = snapshot(lab, "web1")
-    said = lab.run("web1", ["vipnft", "apply", "--switch"])
-    assert said.returncode == 2
-    assert "eth0 has no carrier" in said.stderr
-    assert snapshot(lab, "web1") == before
+    assert "eth0 has no carrier" in same_words(lab, Mode.SWITCH)
 
 
-def test_the_interface_has_the_listen_mac(lab_up: LabUp) -> None:
+def test_another_seed_than_what_is_applied(lab_up: LabUp) -> None:
     lab = lab_up(hosts=1)
-    shell(lab, "web1", "ip link set eth0 address 02:bf:c0:00:02:64")
-    before = snapshot(lab, "web1")
-    said = lab.run("web1", ["vipnft", "apply", "--switch"])
-    assert said.returncode == 2
-    assert "own MAC is the listen MAC" in said.stderr
-    assert snapshot(lab, "web1") == before
+    apply(lab, "web1", Mode.SWITCH)
+    configure(lab, seed=lab.cluster.seed + 1)
+    assert "the seed is not the one that is applied" in same_words(lab, Mode.SWITCH)
+
+
+def test_a_loopback_that_is_down(lab_up: LabUp) -> None:
+    """The kernel is asked first, at the last step; see test_restore."""
+    lab = lab_up(hosts=1)
+    shell(lab, "web1", "ip link set lo down")
+    checked = lab.run("web1", ["vipnft", "check"]).stdout
+    said = "the loopback interface is down", "ip link set lo up"
+    assert "FAIL  {}\n      fix: {}\n".format(*said) in checked
+    applied = lab.run("web1", ["vipnft", "apply", "--switch"]).stderr
+    assert applied == "vipnft: {}\n  fix: {}\n".format(*said)
 
 
 @pytest.mark.parametrize(("first", "second"), [("hub", "switch"), ("switch", "hub")])

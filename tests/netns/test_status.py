@@ -110,7 +110,10 @@ def test_check_finds_nothing_wrong_in_the_lab(lab_up: LabUp) -> None:
     [
         ("ip link set eth0 down", "FAIL  eth0 is down"),
         ("ip link set eth0 name eth9", "FAIL  interface eth0 is not on this machine"),
-        ("ip addr add 192.0.2.100/24 dev eth0", "FAIL  192.0.2.100 is an address of eth0"),
+        (
+            "ip addr add 192.0.2.100/24 dev eth0",
+            "FAIL  192.0.2.100 is an address of this host's eth0",
+        ),
         ("sysctl -qw net.ipv4.conf.eth0.rp_filter=1", "warn  rp_filter is strict"),
         ("nft add table inet filter", "warn  other tables are loaded (inet filter)"),
         ("ip link add br0 type bridge; ip link set eth0 master br0", "FAIL  eth0 is a port"),

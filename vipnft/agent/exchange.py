@@ -12,7 +12,7 @@ from typing import Any
 from vipnft.agent import systemd
 from vipnft.agreement.effects import Reply, Transact
 from vipnft.agreement.records import TABLE, Member, members
-from vipnft.model import Agents
+from vipnft.model import Agents, StoreLoss
 from vipnft.store.contract import Store, StoreError, StoreUnknown, StoreUnreachable
 
 _BACKOFF_S = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
@@ -67,7 +67,7 @@ class Exchange:
         return Reply(done, snapshot, now)
 
     def _then(self) -> str:
-        if self._agents.on_store_loss == "hold":
+        if self._agents.on_store_loss is StoreLoss.HOLD:
             return "on_store_loss is hold: carrying on with the last table"
         return f"silent in at most {self._agents.lease:g} s unless it answers"
 

@@ -38,7 +38,7 @@ from vipnft.buckets.ranges import ranges
 from vipnft.errors import UsageError
 from vipnft.host import locks
 from vipnft.kernel.watch import Watch
-from vipnft.model import Cluster, Mode
+from vipnft.model import Cluster, Mode, StoreLoss
 from vipnft.store.contract import Store
 
 _STOP_GRACE_S = 10.0  # seconds without a store after which an agent that is to stop just does
@@ -110,7 +110,7 @@ class _Loop:
             o.cluster.buckets,
             former=former,
             deal=f"{o.cluster.seed:#x}/{o.cluster.buckets}",
-            hold_on_loss=o.cluster.agents.on_store_loss == "hold",
+            hold_on_loss=o.cluster.agents.on_store_loss is StoreLoss.HOLD,
         )
         life = Life(params, self._wish(due=True)).live()
         result: Any = None

@@ -11,14 +11,15 @@ def check(
 ) -> None:
     """Check the cluster file, then this machine: a line each, with the fix."""
     from vipnft.host import checkup
+    from vipnft.host.preflight import Grade
 
     cluster = load(config)
     name = here(cluster, host)
-    print(f"ok    {config}: cluster {cluster.name!r}, {len(cluster.hosts)} hosts")
+    print(f"{Grade.OK:<5} {config}: cluster {cluster.name!r}, {len(cluster.hosts)} hosts")
     found = checkup.machine(cluster, name)
     for finding in found:
         print(f"{finding.grade:<5} {finding.what}")
         if finding.fix:
             print(f"      fix: {finding.fix}")
-    if any(finding.grade == "FAIL" for finding in found):
+    if any(finding.grade is Grade.FAIL for finding in found):
         raise typer.Exit(1)

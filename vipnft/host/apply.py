@@ -16,8 +16,8 @@ from vipnft.host.announce import announced
 from vipnft.host.change import Change, Outcome
 from vipnft.host.drift import drift
 from vipnft.host.facts import current, expectation, facts, macs
-from vipnft.host.locks import require_untended, uninterrupted
-from vipnft.host.preflight import fit, require_privileged
+from vipnft.host.locks import AGENT_GONE, START_AGENT, require_untended, uninterrupted
+from vipnft.host.preflight import fit, require_privileged, require_same_deal
 from vipnft.host.record import draft
 from vipnft.kernel import clock
 from vipnft.kernel.links import Link, Links
@@ -49,17 +49,14 @@ def apply(
         before = record.load()
         require_untended()
         if before and before.leased:
-            raise UsageError(
-                "an agent was here and is gone; what the cluster agreed on since, no file says",
-                fix="start it again, or run `vipnft down` first",
-            )
+            raise UsageError(AGENT_GONE, fix=START_AGENT)
         found = fit(links, cluster, name, mode, before)
         for gone in dead:
             _require_other(gone, name)
             if before is None or gone not in before.cluster.weights:
                 cluster.require_host(gone)
         if before and not reshuffle:
-            _same_deal(before.cluster, cluster)
+            require_same_deal(before.cluster, cluster)
         now = draft(links, found, before, cluster, name=name, mode=mode)
         owners, drains = _owners(before, cluster, name, drain, dead)
         now = replace(now, owners=owners, drains=drains)
@@ -131,16 +128,6 @@ def _moved(before: Applied, buckets: Sequence[int], to: str, drain: int) -> Appl
 
 def _deal(cluster: Cluster) -> tuple[int, int]:
     return cluster.seed, cluster.buckets
-
-
-def _same_deal(old: Cluster, new: Cluster) -> None:
-    if _deal(old) != _deal(new):
-        what = "seed" if old.seed != new.seed else "number of buckets"
-        raise UsageError(
-            f"the {what} is not the one that is applied: every client would be dealt anew,"
-            " and most connections would break",
-            fix="put it back, or say --reshuffle on every host at the same time",
-        )
 
 
 def _require_other(name: str, me: str) -> None:

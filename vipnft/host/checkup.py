@@ -1,67 +1,96 @@
 """What `vipnft check` finds on this machine.
 
 Rule 1: nothing is changed; what must be tried is tried in a scratch network namespace.
-Rule 2: a finding is one line and, unless all is well, one fix.
+Rule 2: what `apply` would refuse is preflight's to say; here is what else speaks for or against.
+Rule 3: a fix never tells to run `check`: its reader just did.
 """
 
 import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from vipnft.buckets.phases import owners_of, phases
-from vipnft.errors import VipnftError
-from vipnft.host import record
+from vipnft.errors import KernelError, UsageError, VipnftError
+from vipnft.host import locks, preflight, record
+from vipnft.host.preflight import Finding, Grade
 from vipnft.kernel import libc, nft, scratch, sysctl
-from vipnft.kernel.links import ONE_MAC, Link, Links
-from vipnft.model import Cluster, Mode, Nic
+from vipnft.kernel.links import LO_DOWN, LO_UP, Link, Links
+from vipnft.model import Applied, Cluster, Mode, Nic
 from vipnft.ruleset import transactions
-from vipnft.ruleset.nftjson import Commands
-from vipnft.ruleset.tables import INET, NETDEV, TABLES, NftTable
+from vipnft.ruleset.nftjson import (
+    CT_STATE,
+    IIF,
+    Commands,
+    Stmt,
+    fwd,
+    match,
+    payload,
+    reject,
+)
+from vipnft.ruleset.tables import ARP, INET, NETDEV, TABLES, NftTable
 
 _EGRESS_SINCE = (5, 16)  # nftables wiki, "List of updates since Linux kernel 3.13"
 _EGRESS_NFT = (1, 0, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: `grade` is ok, warn or FAIL."""
-
-    grade: str
-    what: str
-    fix: str = ""
-
-
-def machine(cluster: Cluster, name: str) -> list[Finding]:
-    """Return what speaks for and against this machine as host `name`, in reading order."""
+def machine(cluster: Cluster, name: str, mode: Mode | None = None) -> list[Finding]:
+    """Return what speaks for and against this machine as host `name`, in reading order; in a
+    mode, if it is known: by what is applied, unless it is given."""
     nics = cluster.nics(name)
+    applied, known = _applied(cluster)
     with Links() as links:
+        found = preflight.look(links, cluster, name)
+        wanted = mode or (applied.mode if applied else None)
         return [
             *_versions(),
             *_ruleset(cluster, name, nics),
-            *(finding for nic in nics for finding in _interface(links, nic)),
-            *_addresses(links, cluster),
+            *known,
+            *preflight.findings(found, cluster, name, wanted, applied),
+            *(_filter(links, link, nic, applied) for nic, link in _there(found, nics)),
+            *_loopback(found),
             *(finding for nic in nics for finding in _settings(nic)),
             *_conntrack(),
             *_other_tables(),
         ]
 
 
+def _there(found: preflight.Machine, nics: Sequence[Nic]) -> Iterator[tuple[Nic, Link]]:
+    for nic in nics:
+        if nic.interface in found.links:
+            yield nic, found.links[nic.interface]
+
+
+def _applied(cluster: Cluster) -> tuple[Applied | None, list[Finding]]:
+    """Return what is applied, as far as one may read it, and what `apply` would not like of it."""
+    if os.geteuid() != 0:
+        return None, []
+    applied = None
+    try:
+        applied = record.load()
+        if applied and not applied.leased:
+            preflight.require_same_deal(applied.cluster, cluster)
+    except VipnftError as error:
+        return applied, [Finding(Grade.FAIL, str(error), error.fix)]
+    if applied and applied.leased and not locks.tended():
+        return applied, [Finding(Grade.WARN, locks.AGENT_GONE, locks.START_AGENT)]
+    return applied, []
+
+
 def _versions() -> Iterator[Finding]:
     release = os.uname().release
     if _number(release) >= _EGRESS_SINCE:
-        yield Finding("ok", f"Linux {release}")
+        yield Finding(Grade.OK, f"Linux {release}")
     else:
         yield Finding(
-            "FAIL", f"Linux {release}: netdev egress came with 5.16", "use a newer kernel"
+            Grade.FAIL, f"Linux {release}: netdev egress came with 5.16", "use a newer kernel"
         )
     version = nft.version()
     if _number(version) >= _EGRESS_NFT:
-        yield Finding("ok", f"libnftables {version}")
+        yield Finding(Grade.OK, f"libnftables {version}")
     else:
-        yield Finding("FAIL", f"libnftables {version}: below 1.0.1", "upgrade nftables")
+        yield Finding(Grade.FAIL, f"libnftables {version}: below 1.0.1", "upgrade nftables")
 
 
 def _number(version: str) -> tuple[int, ...]:
@@ -72,83 +101,97 @@ def _number(version: str) -> tuple[int, ...]:
 
 def _ruleset(cluster: Cluster, name: str, nics: Sequence[Nic]) -> Iterator[Finding]:
     """Load each feature by itself where it harms nobody, then the real thing."""
-    interfaces = [nic.interface for nic in nics]
-    for what, table, commands in _features():
-        try:
-            scratch.listing([*table.fresh(), *commands], (table,), interfaces[:1])
-            yield Finding("ok", what)
-        except VipnftError as error:
-            yield Finding("FAIL", f"{what}: {error}", error.fix or "load the kernel's nft modules")
+    try:
+        yield from _loaded(cluster, name, [nic.interface for nic in nics])
+    except UsageError as error:  # nothing can be tried here
+        yield Finding(Grade.FAIL, str(error), error.fix)
+
+
+def _loaded(cluster: Cluster, name: str, interfaces: Sequence[str]) -> Iterator[Finding]:
+    whole = True
+    for what, fix, table, commands in _features(interfaces[0]):
+        tried = _tried(what, [*table.fresh(), *commands], (table,), interfaces[:1], fix)
+        whole = whole and tried.grade is Grade.OK
+        yield tried
+    fix = "report it, with this output" if whole else "see what is lacking, above"
     share = phases(owners_of(cluster), {}, name, 0)
     macs = {one: libc.mac_of(one) or transactions.STAND_IN_MAC for one in interfaces}
     for mode in Mode:
         commands = transactions.whole(cluster, name, mode, macs, share, granted=True)
-        try:
-            scratch.listing(commands, TABLES, interfaces)
-            yield Finding("ok", f"the kernel takes the ruleset for --{mode}")
-        except VipnftError as error:
-            yield Finding("FAIL", f"the ruleset for --{mode}: {error}", error.fix)
+        yield _tried(f"the ruleset for --{mode}", commands, TABLES, interfaces, fix)
 
 
-def _features() -> Iterator[tuple[str, NftTable, Commands]]:
-    drop = [{"drop": None}]
-    egress = NETDEV.chain("probe", drop, hook="egress", dev="lo", prio=0)
-    yield "netdev egress", NETDEV, egress
-    tracked = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "established"}}
-    chain = INET.chain("probe", [tracked, *drop], hook="prerouting", prio=-150)
-    yield "conntrack", INET, chain
+def _tried(
+    what: str,
+    commands: Commands,
+    tables: tuple[NftTable, ...],
+    interfaces: Sequence[str],
+    fix: str,
+) -> Finding:
+    """Load commands in a scratch network namespace; `fix` is for what no error knows better."""
+    try:
+        scratch.listing(commands, tables, interfaces)
+    except KernelError as error:
+        better = error.fix if error.fix != nft.SEE_CHECK else ""
+        return Finding(Grade.FAIL, f"{what}: {error}", better or fix)
+    return Finding(Grade.OK, f"the kernel takes {what}")
 
 
-def _interface(links: Links, nic: Nic) -> Iterator[Finding]:
-    link = links.find(nic.interface)
-    if link is None:
-        there = ", ".join(links.names())
-        yield Finding(
-            "FAIL",
-            f"interface {nic.interface} is not on this machine (it has {there})",
-            "set the host's interface in the cluster file",
-        )
-        return
-    if not link.up or not link.carrier:
-        yield Finding(
-            "FAIL",
-            f"{link.name} is {'without carrier' if link.up else 'down'}",
-            "plug it in" if link.up else f"ip link set {link.name} up",
-        )
-    elif link.master:
-        yield Finding(
-            "FAIL",
-            f"{link.name} is a port of a bridge or bond: its frames are not this host's",
-            "name the bridge or bond itself as the interface",
-        )
-    else:
-        yield Finding("ok", f"{link.name} is up, {link.mac}")
-    for other in links.others(link):
-        if other.mac == nic.unicast_mac:
-            yield Finding(
-                "FAIL",
-                f"{other.name} has the listen MAC, which no switch may learn",
-                f"give {other.name} another MAC",
-            )
-    yield _filter(links, link, nic)
+def _features(interface: str) -> Iterator[tuple[str, str, NftTable, Commands]]:
+    """Yield what a ruleset is made of, and what brings it where it is lacking. The chains' device
+    is the stand-in: Linux 6.1 takes none on a device that isn't there."""
+    drop: Stmt = {"drop": None}
+
+    def netdev(hook: str, *body: Stmt) -> Commands:
+        return NETDEV.chain("probe", list(body), hook=hook, dev=interface, prio=0)
+
+    def inet(*body: Stmt) -> Commands:
+        return INET.chain("probe", list(body), hook="input", prio=-150)
+
+    key = {"mod": 256, "offset": 0, "seed": 1, "expr": payload("ip", "saddr")}
+    yield (
+        "netdev egress",
+        "use a kernel with CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_EGRESS",
+        NETDEV,
+        netdev("egress", drop),
+    )
+    yield (
+        "hashes of clients",
+        "modprobe nft_hash",
+        NETDEV,
+        netdev("ingress", match({"jhash": key}, 1), drop),
+    )
+    yield (
+        "forwarding at ingress",
+        "modprobe nft_fwd_netdev",
+        NETDEV,
+        netdev("ingress", fwd(IIF)),
+    )
+    yield (
+        "an arp table",
+        "use a kernel with CONFIG_NF_TABLES_ARP",
+        ARP,
+        ARP.chain("probe", [drop], hook="output", prio=0),
+    )
+    yield "rejection", "modprobe nft_reject_inet", INET, inet(reject("port-unreachable"))
+    yield "conntrack", "modprobe nft_ct", INET, inet(match(CT_STATE, "established", "in"), drop)
 
 
-def _filter(links: Links, link: Link, nic: Nic) -> Finding:
+def _filter(links: Links, link: Link, nic: Nic, applied: Applied | None) -> Finding:
     """Tell what the driver does with a second MAC; only known once it has one."""
     driver = _driver(link)
-    if driver == "macvlan":
-        return Finding("warn", f"{link.name} is a macvlan, which --switch can't use", ONE_MAC)
-    applied = record.load() if os.geteuid() == 0 else None
     listen = nic.listen_mac(applied.mode) if applied else ""
     if listen not in links.filters(link):
         return Finding(
-            "ok",
+            Grade.OK,
             f"{link.name}'s driver is {driver}; whether it filters a second unicast MAC shows"
             " after apply (without a filter the kernel makes it promiscuous, which works too)",
         )
     if link.promiscuity:
-        return Finding("ok", f"{link.name} ({driver}) is promiscuous: it works, and costs some CPU")
-    return Finding("ok", f"{link.name} ({driver}) has the listen MAC in its filter")
+        return Finding(
+            Grade.OK, f"{link.name} ({driver}) is promiscuous: it works, and costs some CPU"
+        )
+    return Finding(Grade.OK, f"{link.name} ({driver}) has the listen MAC in its filter")
 
 
 def _driver(link: Link) -> str:
@@ -158,19 +201,9 @@ def _driver(link: Link) -> str:
         return link.kind or "virtual"
 
 
-def _addresses(links: Links, cluster: Cluster) -> Iterator[Finding]:
-    carriers = links.carriers(*cluster.vips)
-    for vip in cluster.vips:
-        what = links.conflict(vip)
-        if what:
-            yield Finding("FAIL", f"{vip} is {what}", "take another address for the service")
-        others = [name for name in carriers[str(vip)] if name != "lo"]
-        if others:
-            yield Finding(
-                "FAIL",
-                f"{vip} is an address of {others[0]} already",
-                f"ip addr del it from {others[0]}: apply puts it on lo",
-            )
+def _loopback(found: preflight.Machine) -> Iterator[Finding]:
+    if any(link.loopback and link.name == "lo" and not link.up for link in found.every):
+        yield Finding(Grade.FAIL, LO_DOWN, LO_UP)
 
 
 def _settings(nic: Nic) -> Iterator[Finding]:
@@ -178,16 +211,16 @@ def _settings(nic: Nic) -> Iterator[Finding]:
     strict = max(int(value or 0) for value in values)
     if strict == 1:
         yield Finding(
-            "warn",
+            Grade.WARN,
             f"rp_filter is strict on {nic.interface}: clients whose route back leaves by"
             " another interface are dropped",
             f"sysctl net.ipv4.conf.{nic.interface}.rp_filter=2, unless all routes leave by it",
         )
     else:
-        yield Finding("ok", f"rp_filter is {'loose' if strict else 'off'} on {nic.interface}")
+        yield Finding(Grade.OK, f"rp_filter is {'loose' if strict else 'off'} on {nic.interface}")
     if sysctl.read(f"net/ipv4/conf/{nic.interface}/forwarding") == "1":
         yield Finding(
-            "warn",
+            Grade.WARN,
             f"{nic.interface} forwards: in hub mode it must not, and apply --hub turns it off",
             "use --switch on hosts that forward",
         )
@@ -200,7 +233,7 @@ def _conntrack() -> Iterator[Finding]:
         return
     full = int(count) > int(most) * 0.8
     yield Finding(
-        "warn" if full else "ok",
+        Grade.WARN if full else Grade.OK,
         f"conntrack holds {count} of {most} connections",
         "raise net.netfilter.nf_conntrack_max" if full else "",
     )
@@ -213,9 +246,9 @@ def _other_tables() -> Iterator[Finding]:
         others += [f"iptables {name}" for name in legacy.read_text(encoding="ascii").split()]
     if others:
         yield Finding(
-            "warn",
+            Grade.WARN,
             f"other tables are loaded ({', '.join(others)}); they may drop the VIP's packets too",
             "see `nft list ruleset`: let the VIP's traffic pass them",
         )
     else:
-        yield Finding("ok", "no other nft or iptables tables")
+        yield Finding(Grade.OK, "no other nft or iptables tables")

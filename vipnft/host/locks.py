@@ -17,6 +17,8 @@ from vipnft.kernel import libc
 
 DIRECTORY = Path("/run/vipnft")
 _LIVES = 16  # of earlier agents that are remembered
+AGENT_GONE = "an agent was here and is gone; what the cluster agreed on since, no file says"
+START_AGENT = "start it again, or run `vipnft down` first"
 
 
 @contextmanager

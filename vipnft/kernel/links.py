@@ -27,6 +27,8 @@ _IFA_F_NODAD, _IFA_F_PERMANENT, _IFA_F_MCAUTOJOIN = 0x02, 0x80, 0x400  # linux/i
 _FOREVER = 0xFFFFFFFF
 ONE_MAC = "use --hub or --multicast, for which it need not listen for a second unicast MAC"
 """What to do about an interface that can't, as a macvlan."""
+LO_DOWN = "the loopback interface is down"
+LO_UP = "ip link set lo up"
 _LENGTH = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
 
@@ -35,7 +37,8 @@ class Link:
     """An interface: kernel index, name, own MAC, and whether it is up and has a carrier.
 
     `master` is the bridge or bond it is a port of; `promiscuity` counts who wants every frame;
-    `kind` is what a virtual one is, such as bridge.
+    `kind` is what a virtual one is, such as bridge; `one_mac`: only what goes to its own MAC, or
+    to a group, ever reaches it.
     """
 
     index: int
@@ -47,6 +50,7 @@ class Link:
     master: int | None
     promiscuity: int
     kind: str
+    one_mac: bool
 
 
 class Links:
@@ -69,9 +73,10 @@ class Links:
             found = self._ipr.link("get", ifname=name)
         return _link(found[0]) if found else None
 
-    def names(self) -> tuple[str, ...]:
-        """Return every interface's name."""
-        return tuple(link.name for link in self._every())
+    @refusal("the kernel does not tell its interfaces")
+    def every(self) -> tuple[Link, ...]:
+        """Return every interface."""
+        return tuple(_link(one) for one in self._ipr.get_links())
 
     @refusal("the kernel does not tell its addresses")
     def carriers(self, *addresses: Address) -> dict[str, tuple[str, ...]]:
@@ -101,22 +106,14 @@ class Links:
                 return "the address of a network"
         return ""
 
-    def others(self, link: Link) -> tuple[Link, ...]:
-        """Return every other interface."""
-        return tuple(one for one in self._every() if one.index != link.index)
-
     def at(self, index: int) -> Link | None:
         """Return the interface of an index, whatever it is called by now; or None."""
-        return next((one for one in self._every() if one.index == index), None)
-
-    @refusal("the kernel does not tell its interfaces")
-    def _every(self) -> list[Link]:
-        return [_link(one) for one in self._ipr.get_links()]
+        return next((one for one in self.every() if one.index == index), None)
 
     def add_address(self, address: str) -> None:
         """Put a service address on the loopback, where no ARP and no source choice sees it."""
         if not self._loopback().up:
-            raise KernelError("the loopback interface is down", fix="ip link set lo up")
+            raise KernelError(LO_DOWN, fix=LO_UP)
         with refusal(f"address {address} could not be added to lo"):
             # An IPv6 address is not looked for elsewhere, and no connection begins from it.
             more = (
@@ -216,6 +213,8 @@ def stand_in(name: str) -> None:
 
 
 def _link(message: Any) -> Link:
+    kind = message.get(("linkinfo", "kind")) or ""
+    through = message.get(("linkinfo", "data", "macvlan_mode")) == "passthru"
     return Link(
         index=message["index"],
         name=message.get("ifname"),
@@ -225,5 +224,6 @@ def _link(message: Any) -> Link:
         loopback=bool(message["flags"] & _IFF_LOOPBACK),
         master=message.get("master"),
         promiscuity=message.get("promiscuity") or 0,
-        kind=message.get(("linkinfo", "kind")) or "",
+        kind=kind,
+        one_mac=kind == "macvlan" and not through,
     )

@@ -7,20 +7,38 @@ Rule 3: listings are compared and shown, never fed back: nft 1.0.6 does not read
 
 import functools
 import json
+import sys
 from typing import Any
-
-import nftables
 
 from vipnft.errors import KernelError
 from vipnft.ruleset.nftjson import Commands, render
 from vipnft.ruleset.tables import NftTable
+
+try:
+    import nftables
+except ModuleNotFoundError:
+    nftables = None
+
+SEE_CHECK = "run `vipnft check`: it names what this kernel or libnftables lacks"
+_NO_PROTOCOLS = "Could not resolve protocol name"  # libnftables' words
+_NETBASE = "apt install netbase (dnf install setup): protocols' names stand in /etc/protocols"
 
 
 @functools.cache
 def _context(*, as_json: bool) -> Any:
     """Return a context, kept: to close its socket waits for the kernel to free what a
     transaction removed (13 ms, where the transaction itself takes 0.5)."""
-    context = nftables.Nftables()
+    if nftables is None:
+        raise KernelError(
+            f"{sys.executable} has no module nftables, the distribution's binding to libnftables",
+            fix="apt install python3-nftables (dnf likewise), for the Python that runs this",
+        )
+    try:
+        context = nftables.Nftables()
+    except OSError as error:
+        raise KernelError(
+            f"libnftables can't be loaded: {error}", fix="apt install nftables (dnf likewise)"
+        ) from error
     context.set_json_output(as_json)
     context.set_stateless_output(not as_json)
     return context
@@ -38,7 +56,7 @@ def apply(commands: Commands) -> None:
         words = " ".join(str(error).split()) or f"code {code}"
         raise KernelError(
             f"nftables refused the ruleset, and nothing of it is in place: {words}",
-            fix="run `vipnft check`: it names what this kernel or libnftables lacks",
+            fix=_NETBASE if _NO_PROTOCOLS in words else SEE_CHECK,
         )
 
 

@@ -8,10 +8,9 @@ Rule 2: the stand-in interface is the new namespace's own loopback under another
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from vipnft.errors import KernelError, UsageError, VipnftError
-from vipnft.kernel import libc, nft
+from vipnft.kernel import libc, nft, userns
 from vipnft.kernel.links import stand_in
 from vipnft.ruleset.nftjson import Commands
 from vipnft.ruleset.tables import NftTable
@@ -81,9 +80,9 @@ def _enter() -> None:
     try:
         libc.unshare(alone)
     except OSError as error:
-        hint = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-        limit = hint if hint.exists() else Path("/proc/sys/user/max_user_namespaces")
+        switch = userns.forbidding()
+        more = f", or sysctl {switch.key}={switch.good}" if switch else ""
         raise UsageError(
             f"this kernel gives no scratch network namespace ({error.strerror})",
-            fix=f"run it as root, or see {limit}",
+            fix=f"run it as root{more}",
         ) from error

@@ -10,13 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vipnft.errors import KernelError, UsageError, VipnftError
-
-_SWITCHES = (
-    ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
-    ("kernel/unprivileged_userns_clone", "0", "1"),
-    ("user/max_user_namespaces", "0", "10000"),
-)
-"""What keeps ordinary users from making user namespaces: the sysctl, its bad value, a good one."""
+from vipnft.kernel import userns
 
 
 def explain(
@@ -53,14 +47,12 @@ def _forbidden(error: str, user: bool, proc: Path) -> UsageError:
             f"this root may not make namespaces ({error}); it is confined, as in a container",
             fix="run it on the machine itself, or give the container CAP_SYS_ADMIN",
         )
-    for name, bad, good in _SWITCHES:
-        path = proc / name
-        if path.exists() and path.read_text().strip() == bad:
-            key = name.replace("/", ".")
-            return UsageError(
-                f"ordinary users may not make namespaces here: {key} is {bad} ({error})",
-                fix=f"sudo sysctl {key}={good}, or run it with sudo",
-            )
+    switch = userns.forbidding(proc)
+    if switch is not None:
+        return UsageError(
+            f"ordinary users may not make namespaces here: {switch.key} is {switch.bad} ({error})",
+            fix=f"sudo sysctl {switch.key}={switch.good}, or run it with sudo",
+        )
     return UsageError(
         f"ordinary users may not make namespaces here ({error})", fix="run it with sudo"
     )

@@ -25,6 +25,7 @@ LINK = Link(
     master=None,
     promiscuity=0,
     kind="veth",
+    one_mac=False,
 )
 ARGUMENTS = {
     "name": "gone0",
