@@ -35,14 +35,14 @@ _EGRESS_SINCE = (5, 16)  # nftables wiki, "List of updates since Linux kernel 3.
 _EGRESS_NFT = (1, 0, 1)
 
 
-def machine(cluster: Cluster, name: str, mode: Mode | None = None) -> list[Finding]:
+def machine(cluster: Cluster, name: str) -> list[Finding]:
     """Return what speaks for and against this machine as host `name`, in reading order; in a
-    mode, if it is known: by what is applied, unless it is given."""
+    mode, if it is known: by the file, or by what is applied."""
     nics = cluster.nics(name)
     applied, known = _applied(cluster)
     with Links() as links:
         found = preflight.look(links, cluster, name)
-        wanted = mode or (applied.mode if applied else None)
+        wanted = cluster.mode or (applied.mode if applied else None)
         return [
             *_versions(),
             *_ruleset(cluster, name, nics),

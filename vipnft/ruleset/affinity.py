@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, ip_network
 
 from vipnft.model import Address, Affinity, Protocol, Service
 from vipnft.ruleset.jhash import scaled
-from vipnft.ruleset.nftjson import Expr, Stmt, both, concat, match, payload, raw
+from vipnft.ruleset.nftjson import ICMP, ICMPV6, Expr, Stmt, both, concat, match, payload, raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,14 @@ CLIENT = HashKey()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """An IP version, as nft names its header and its ICMP; `any` is a name of all addresses.
+    """An IP version: nft's name of its header, its ICMP's number; `any` is all addresses.
 
     Offsets in bits, of the packet that an ICMP error returns, from the ICMP header on: of its
     protocol, its destination and its ports (no options or extension headers before these).
     """
 
     header: str
-    icmp: str
+    icmp: int
     errors: tuple[str, ...]
     bits: int
     any: str
@@ -51,11 +51,11 @@ FRAGMENT_HEADER = 44
 """The next header of an IPv6 packet that was sent in fragments (RFC 8200, 4.5)."""
 _ERRORS = ("destination-unreachable", "time-exceeded", "parameter-problem")
 V4 = Version(
-    header="ip", icmp="icmp", errors=_ERRORS, bits=32, any=str(IPv4Address(0)),
+    header="ip", icmp=ICMP, errors=_ERRORS, bits=32, any=str(IPv4Address(0)),
     protocol=64 + 72, daddr=64 + 128, ports=64 + 160,
 )  # fmt: skip
 V6 = Version(
-    header="ip6", icmp="ipv6-icmp", errors=(*_ERRORS, "packet-too-big"), bits=128, any="::",
+    header="ip6", icmp=ICMPV6, errors=(*_ERRORS, "packet-too-big"), bits=128, any="::",
     protocol=64 + 48, daddr=64 + 192, ports=64 + 320,
 )  # fmt: skip
 

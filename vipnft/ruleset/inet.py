@@ -15,12 +15,16 @@ from vipnft.ruleset.nftjson import (
     ACCEPT,
     CT_STATE,
     DROP,
+    ICMP,
+    ICMPV6,
     IIFNAME,
     L4PROTO,
     MARK,
     NOTRACK,
     OIFNAME,
     RESET,
+    SCTP,
+    TCP,
     Commands,
     Expr,
     Stmt,
@@ -41,8 +45,8 @@ from vipnft.ruleset.tables import INET
 
 _RAW, _MANGLE, _FILTER = -300, -150, 0
 _CLEAR = assign(MARK, 0)
-_PINGS = ("icmp", "ipv6-icmp")
-_CONNECTIONS = ("tcp", "sctp")
+_PINGS = (ICMP, ICMPV6)
+_CONNECTIONS = (TCP, SCTP)
 _OUT = match(OIFNAME, "lo", "!=")
 _HANDSHAKE = ["fin", "syn", "rst", "ack"]
 # A packet that opens a QUIC connection, by its first four bits and its version: RFC 9000, 17.2.2;
@@ -184,7 +188,7 @@ def _services(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
             [match(CT_STATE, ["established", "related"], "in"), ACCEPT],
             [match(L4PROTO, one_of(_PINGS)), ACCEPT],
             *([served, ACCEPT] for served in _served(services)),
-            [match(L4PROTO, "tcp"), RESET],
+            [match(L4PROTO, TCP), RESET],
             [reject("port-unreachable")],
         ),
         *_hook("input", _FILTER, _from_clients(nics, goto("services"))),

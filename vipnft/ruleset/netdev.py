@@ -20,6 +20,7 @@ from vipnft.ruleset.affinity import CLIENT, V4, V6, HashKey, Version
 from vipnft.ruleset.nftjson import (
     ACCEPT,
     DROP,
+    ICMPV6,
     IIF,
     IIFNAME,
     IIFTYPE,
@@ -27,6 +28,9 @@ from vipnft.ruleset.nftjson import (
     MARK,
     PKTTYPE,
     PROTOCOL,
+    SCTP,
+    TCP,
+    UDP,
     Commands,
     Expr,
     Stmt,
@@ -54,7 +58,7 @@ SLOTS = (0, 1)
 """The lease's two slots; without an agent slot 0 is armed for good and granted."""
 ALWAYS = "ether"
 """The sets of a slot hold this, the type of every Ethernet interface, or nothing."""
-NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
+NUMBERS = {Protocol.TCP: TCP, Protocol.UDP: UDP, Protocol.SCTP: SCTP}
 
 _RAW, _FILTER = -300, 0  # libnftables prints priorities by name where it has one
 
@@ -239,7 +243,7 @@ def _rests(deal: _Deal, nics: Sequence[Nic]) -> Commands:
             # The answer to a question that was asked from the VIP: all may learn it. (With more
             # headers in front of it, all would complain of those.)
             [
-                match(payload("ip6", "nexthdr"), "ipv6-icmp"),
+                match(payload("ip6", "nexthdr"), ICMPV6),
                 match(payload("ip6", "hoplimit"), 255),
                 match(payload("icmpv6", "type"), "nd-neighbor-advert"),
                 assign(PKTTYPE, "host"),

@@ -23,6 +23,10 @@ L4PROTO: Expr = {"meta": {"key": "l4proto"}}
 PKTTYPE: Expr = {"meta": {"key": "pkttype"}}
 CT_STATE: Expr = {"ct": {"key": "state"}}
 
+# IANA's protocol numbers: their names libnftables may have to look up in /etc/protocols, which
+# minimal systems lack.
+ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
+
 ACCEPT: Stmt = {"accept": None}
 DROP: Stmt = {"drop": None}
 NOTRACK: Stmt = {"notrack": None}

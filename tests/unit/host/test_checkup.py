@@ -11,6 +11,7 @@ import pytest
 from vipnft.host import checkup
 from vipnft.host.preflight import Grade
 from vipnft.kernel import nft
+from vipnft.model import Mode
 from vipnft.ruleset.tables import INET
 
 PACKAGE = Path(checkup.__file__).parents[1]
@@ -19,7 +20,15 @@ import json
 from dataclasses import asdict
 from tests.samples import small
 from vipnft.host import checkup
-print(json.dumps([asdict(one) for one in checkup.machine(small(), "web1")]))
+from vipnft.model import Service
+services = (
+    Service(protocol="tcp", ports=((80, 81),)),
+    Service(protocol="udp", ports=((53, 53),), track=False),
+    Service(protocol="udp", ports=((443, 443),), quic=True),
+    Service(protocol="sctp", ports=((7, 7),)),
+)
+cluster = small(vips=("192.0.2.100", "2001:db8::100"), services=services)
+print(json.dumps([asdict(one) for one in checkup.machine(cluster, "web1")]))
 """
 NO_PROTOCOLS = "mount --bind /dev/null /etc/protocols"
 NO_NAMESPACES = "echo 0 > /proc/sys/user/max_net_namespaces"
@@ -49,6 +58,12 @@ def test_where_nothing_can_be_tried_that_is_said_once() -> None:
     found = [one for one in checked(NO_NAMESPACES) if "scratch network namespace" in one["what"]]
     assert len(found) == 1
     assert found[0]["fix"].startswith("run it as root")
+
+
+def test_a_ruleset_needs_no_names_of_protocols() -> None:
+    taken = [one["what"] for one in checked(NO_PROTOCOLS) if one["grade"] == "ok"]
+    for mode in Mode:
+        assert f"the kernel takes the ruleset for --{mode}" in taken
 
 
 def test_a_package_that_is_lacking_is_named() -> None:
