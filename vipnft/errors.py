@@ -2,7 +2,8 @@
 
 VipnftError                 exit code 1
 ├── UsageError              2   command line or machine unfit; nothing was touched
-│   └── ConfigError         2   the cluster file: every fault at once
+│   ├── ConfigError         2   the cluster file: every fault at once
+│   └── UnreadyError        2   not yet: an interface is absent, down or without carrier
 ├── DriftError              3   the kernel no longer holds what was applied
 ├── KernelError             1   nftables, a link or a sysctl refused
 ├── StoreError              1   in `store.contract`: unreachable, unknown, refused, corrupt
@@ -49,6 +50,10 @@ class ConfigError(UsageError):
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
         self.faults = tuple(faults)
+
+
+class UnreadyError(UsageError):
+    """The machine can't do this yet: an interface is to come, as one does at a boot."""
 
 
 class DriftError(VipnftError):

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -69,13 +69,16 @@ def serving(
     checks: tuple[Check, ...] = (),
     url: str = "",
     env: dict[str, str] | None = None,
+    hosts: Sequence[str] = (),
 ) -> Iterator[Agents]:
+    """Run an agent on every host, or on those given."""
     configure(lab, agents=replace(lab.cluster.agents, checks=checks))
     cast = Agents(lab, url or f"sqlite://{home}/store.db", home, {}, env or {})
-    for host in lab.hosts:
+    several = hosts or lab.hosts
+    for host in several:
         cast.start(host)
     until(
-        lambda: all("buckets here" in cast.log(h) for h in lab.hosts), seconds=120, what="the table"
+        lambda: all("buckets here" in cast.log(h) for h in several), seconds=120, what="the table"
     )
     yield cast
 

@@ -8,13 +8,14 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.netns.cast import serving
 from tests.netns.conftest import LabUp
-from tests.netns.support import VIP, snapshot, until
+from tests.netns.support import VIP, shell, snapshot, until
 from vipnft.config import reader
 from vipnft.lab import agents
 from vipnft.model import Check, CheckKind
@@ -85,7 +86,8 @@ def test_a_service_that_fails_gives_its_buckets_away(lab_up: LabUp, tmp_path: Pa
         ("newer table", 1, "the table in the store has format 99"),
         ("corrupt table", 1, "the table in the store is corrupt"),
         ("other seed", 1, "deal clients by another seed"),
-        ("no interface", 2, "interface eth7 is not on this machine"),
+        ("no interface", None, "can't serve yet: interface eth7 is not on this machine"),
+        ("another name", 2, "altname7 is another name of eth0"),
     ],
 )
 def test_a_start_that_can_not_be(
@@ -115,6 +117,10 @@ def test_a_start_that_can_not_be(
         store = open_store(url, "lab")
         store.transact({}, {"table": tables[case]}, timeout=5)
         store.close()
+    if case == "another name":
+        shell(lab, "web1", "ip link property add dev eth0 altname altname7")
+        before = snapshot(lab, "web1")
+        lab.config.write_text(lab.config.read_text().replace("eth0", "altname7"))
     if case == "no interface":
         lab.config.write_text(lab.config.read_text().replace("eth0", "eth7"))
     given = [] if case == "no store" else ["--store", url]
@@ -126,6 +132,39 @@ def test_a_start_that_can_not_be(
         code = 0
     assert agent.wait() == code
     assert snapshot(lab, "web1") == before
+
+
+NOT_YET = {  # what is done to the host before its agent starts, and what ends that
+    "no interface": ("ip link set eth0 down name away", "ip link set away name eth0 up"),
+    "down": ("ip link set eth0 down", "ip link set eth0 up"),
+}
+
+
+@pytest.mark.parametrize("case", [*NOT_YET, "no carrier"])
+def test_an_agent_waits_for_its_interface(lab_up: LabUp, tmp_path: Path, case: str) -> None:
+    """It serves once the interface comes, says so once, and heeds signals meanwhile."""
+    lab = lab_up(hosts=2)
+    away, back = NOT_YET.get(case, ("ip link set web2 down", "ip link set web2 up"))
+    node = "web2" if case in NOT_YET else "segment"
+    shell(lab, node, away)
+    before = snapshot(lab, "web2")
+    with serving(lab, tmp_path, hosts=("web1",)) as cast:
+        cast.start("web2")
+        until(partial(cast.says, "web2", "can't serve yet: "), what="web2's word")
+        lab.run("web2", ["ip", "addr", "add", "192.0.2.77/32", "dev", "lo"], check=True)
+        lab.run("web2", ["ip", "addr", "del", "192.0.2.77/32", "dev", "lo"], check=True)
+        assert cast.owned() == [256]
+        cast.running["web2"].send_signal(signal.SIGHUP)  # begins anew, and waits again
+        until(partial(cast.says, "web2", "can't serve yet: ", 2), what="its new life's word")
+        cast.running["web2"].send_signal(signal.SIGTERM)
+        assert cast.running["web2"].wait() == 0
+        assert snapshot(lab, "web2") == before
+        cast.start("web2")
+        until(partial(cast.says, "web2", "can't serve yet: ", 3), what="web2's word")
+        shell(lab, node, back)
+        until(lambda: cast.owned() == [128, 128], what="web2 serving")
+        assert cast.log("web2").count("can't serve yet: ") == 3
+        assert cast.running["web2"].poll() is None
 
 
 def test_the_file_of_the_documentation() -> None:

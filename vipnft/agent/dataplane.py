@@ -49,6 +49,11 @@ class Dataplane:
         with locks.locked(), locks.uninterrupted():
             self._bring(("",) * self._cluster.buckets, {}, record.load(), {})
 
+    def require_fit(self) -> None:
+        """See that `up` can be done: UsageError if not, UnreadyError if not yet."""
+        with Links() as links:
+            fit(links, self._cluster, self._name, self._mode, record.load())
+
     def flush(self) -> None:
         """Fall silent, whatever an earlier life left."""
         if not nft.listing((NETDEV,)):

@@ -30,10 +30,10 @@ class Exchange:
         self._away_since: float | None = None
         self.hints: int | None = None
 
-    def reach(self, pause: Callable[[float], bool]) -> None:
+    def reach(self, pause: Callable[[float], bool]) -> bool:
         """Wait until the store answers; what waiting won't mend is an error at once.
 
-        `pause` sleeps for so many seconds, and tells whether to go on.
+        `pause` sleeps for so many seconds, and tells whether to go on: False if not.
         """
         wait, longest = _BACKOFF_S
         while True:
@@ -44,9 +44,10 @@ class Exchange:
                 self._log(f"{error}; asked again in {wait:g} s")
                 systemd.status(str(error))
             if not pause(wait):
-                return
+                return False
             wait = min(wait * 2, longest)
         self.hints = self._store.watch(TABLE)
+        return True
 
     def transact(self, request: Transact) -> Reply | None:
         """Ask; None where nobody knows what became of it."""

@@ -6,7 +6,6 @@ Rule 3: one line in the log for each change, with its reason.
 """
 
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,12 +34,13 @@ from vipnft.agreement.effects import (
 from vipnft.agreement.protocol import Life
 from vipnft.agreement.records import Standing
 from vipnft.buckets.ranges import ranges
-from vipnft.errors import UsageError
+from vipnft.errors import UnreadyError, UsageError
 from vipnft.host import locks
 from vipnft.kernel.watch import Watch
 from vipnft.model import Cluster, Mode, StoreLoss
 from vipnft.store.contract import Store
 
+_UNREADY_S = 5.0  # seconds between two looks for an interface, unless the kernel tells of one
 _STOP_GRACE_S = 10.0  # seconds without a store after which an agent that is to stop just does
 
 
@@ -102,7 +102,8 @@ class _Loop:
 
     def run(self, incarnation: str, former: frozenset[str]) -> End:
         o = self._orders
-        self._exchange.reach(self._pause)
+        if ended := self._ended_before():
+            return ended
         params = Params(
             o.host,
             incarnation,
@@ -127,9 +128,30 @@ class _Loop:
             result = self._perform(effect)
         return End.STOPPED  # before anything was there to give away
 
-    def _pause(self, seconds: float) -> bool:
-        self._pace.sleep(time.monotonic() + seconds)
-        return not self._signals.stop
+    def _ended_before(self) -> End | None:
+        """Wait until this machine can be the host and the store answers; say why it ended if a
+        signal came first."""
+        said = ""
+        while why := self._unready():
+            if why != said:
+                self._orders.log(f"can't serve yet: {why}")
+                systemd.status(f"waiting: {why}")
+            said = why
+            if not self._pace.pause(_UNREADY_S, news=True):
+                break
+        if not why and self._exchange.reach(self._pace.pause):
+            return None
+        if self._signals.stop:
+            return End.STOPPED
+        return End.RENEWED if self._to_renew() else self._ended_before()
+
+    def _unready(self) -> str:
+        """Return why this machine can't be the host yet, as an interface is to come at a boot."""
+        try:
+            self._plane.require_fit()
+        except UnreadyError as error:
+            return str(error)
+        return ""
 
     def _end(self, why: End) -> End:
         if why is End.STOPPED:

@@ -56,6 +56,18 @@ class Pace:
             if self._signals.reread or (self._signals.stop and not told):
                 self.hurry()  # to be told at once, and only once
 
+    def pause(self, seconds: float, *, news: bool = False) -> bool:
+        """Sleep so long, with `news` until the kernel tells of a change; False if a signal came."""
+        until = time.monotonic() + seconds
+        while not self._told() and time.monotonic() < until:
+            self.sleep(until)
+            if self._watch.heard() and news:
+                break
+        return not self._told()
+
+    def _told(self) -> bool:
+        return self._signals.stop or self._signals.reread
+
     def sleep(self, until: float, hints: int | None = None) -> bool:
         """Sleep until then (monotonic seconds), a signal, a change in the kernel, or a hint from
         the store: tell whether it was that."""

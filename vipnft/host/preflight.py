@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from vipnft.errors import UsageError
+from vipnft.errors import UnreadyError, UsageError
 from vipnft.kernel import libc
 from vipnft.kernel.links import ONE_MAC, Link, Links
 from vipnft.model import Applied, Cluster, Mode, Nic
@@ -27,11 +27,13 @@ class Grade(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line, and, unless all is well, one fix."""
+    """One line, and, unless all is well, one fix. `passing`: it may end by itself, as an interface
+    comes at a boot."""
 
     grade: Grade
     what: str
     fix: str = ""
+    passing: bool = False
 
 
 _Check = Callable[[Mode], Iterator[Finding]]
@@ -79,11 +81,13 @@ def look(links: Links, cluster: Cluster, name: str) -> Machine:
 def fit(
     links: Links, cluster: Cluster, name: str, mode: Mode, before: Applied | None
 ) -> dict[str, Link]:
-    """Return the host's interfaces by name; UsageError if this machine can't be that host now."""
+    """Return the host's interfaces by name; UsageError if this machine can't be that host,
+    UnreadyError if it can't be yet."""
     machine = look(links, cluster, name)
     for finding in findings(machine, cluster, name, mode, before):
         if finding.grade is Grade.FAIL:
-            raise UsageError(finding.what, fix=finding.fix)
+            kind = UnreadyError if finding.passing else UsageError
+            raise kind(finding.what, fix=finding.fix)
     return dict(machine.links)
 
 
@@ -104,8 +108,8 @@ def findings(
         yield from _address(machine, vip)
 
 
-def _fail(what: str, fix: str) -> Finding:
-    return Finding(Grade.FAIL, what, fix)
+def _fail(what: str, fix: str, *, passing: bool = False) -> Finding:
+    return Finding(Grade.FAIL, what, fix, passing)
 
 
 def _merged(mode: Mode | None, check: _Check) -> Iterator[Finding]:
@@ -147,6 +151,7 @@ def _nic(machine: Machine, nic: Nic, before: Applied | None, mode: Mode) -> Iter
         yield _fail(
             f"interface {interface} is not on this machine (it has {there})",
             "set interface in the cluster file's [[host]]",
+            passing=True,
         )
         return
     if link.name != interface:
@@ -161,9 +166,9 @@ def _nic(machine: Machine, nic: Nic, before: Applied | None, mode: Mode) -> Iter
     if link.loopback:
         yield _fail(f"{interface} is the loopback interface", "name the one on the segment")
     if not link.up:
-        yield _fail(f"{interface} is down", f"ip link set {interface} up")
+        yield _fail(f"{interface} is down", f"ip link set {interface} up", passing=True)
     elif not link.carrier:
-        yield _fail(f"{interface} has no carrier", "plug it in, or wait for its link")
+        yield _fail(f"{interface} has no carrier", "plug it in, or wait for its link", passing=True)
     yield from _macs(machine, link, nic, before, mode)
 
 
