@@ -3,6 +3,7 @@
 export PYTHONPATH=/usr/lib/vipnft PYTHONNOUSERSITE=1
 unset PYTHONHOME
 python=
+# (-ef is not POSIX's, but dash and bash have it, and it starts no process.)
 for minor in 11 12 13 14; do
     if [ /usr/bin/python3 -ef "/usr/bin/python3.$minor" ]; then
         python=/usr/bin/python3
