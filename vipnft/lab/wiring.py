@@ -17,7 +17,8 @@ from vipnft.lab import namespaces, plan
 from vipnft.lab.plan import BRIDGE, CLIENTS, ROUTER, SEGMENT, Plan
 from vipnft.model import Mode
 
-_RTMGRP_LINK = 1  # linux/rtnetlink.h
+_RTMGRP_LINK, _RTMGRP_IPV6_IFADDR = 0x001, 0x100  # linux/rtnetlink.h
+_TENTATIVE = 0x40  # linux/if_addr.h
 _FORWARDING = 3  # linux/if_bridge.h
 _ROUTER_PORT = 2  # linux/if_bridge.h: MDB_RTR_TYPE_PERM
 # Linux bridges look at the group's IP address, so that frames to a group's MAC with a VIP as their
@@ -54,6 +55,9 @@ def wire(lab: Plan, networks: Mapping[str, int]) -> dict[int, str]:
         namespaces.setns(networks[plan.host_name(number)], namespaces.CLONE_NEWNET)
         with IPRoute() as ip:
             _host(ip, number)
+    for fd in networks.values():
+        namespaces.setns(fd, namespaces.CLONE_NEWNET)
+        _await_addresses()
     namespaces.setns(networks[SEGMENT], namespaces.CLONE_NEWNET)
     _await_forwarding(len(ports))
     return ports
@@ -126,6 +130,23 @@ def _await_forwarding(ports: int) -> None:
             except TimeoutError as error:
                 raise TimeoutError(f"of {ports} ports, these forward: {states}") from error
             except OSError:  # ENOBUFS: more changes than fit; look again
+                continue
+
+
+def _await_addresses() -> None:
+    """Return when every IPv6 address here is of use, with its group: also in the kernel's time."""
+    addresses = Path("/proc/thread-self/net/if_inet6")
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as changes:
+        changes.bind((0, _RTMGRP_IPV6_IFADDR))
+        changes.settimeout(_SETTLE)
+        while any(
+            int(line.split()[4], 16) & _TENTATIVE for line in addresses.read_text().splitlines()
+        ):
+            try:
+                changes.recv(65536)
+            except TimeoutError:
+                raise
+            except OSError:  # ENOBUFS
                 continue
 
 
