@@ -79,7 +79,7 @@ def test_an_agent_stopped_for_ten_seconds_is_replaced_and_returns(
 def test_planned_moves_under_tcp(lab_up: LabUp, tmp_path: Path) -> None:
     """Hosts drained and back, an agent made anew: no connection fails, open or new."""
     lab = lab_up(hosts=4)
-    with_lease(lab, LONG)
+    with_lease(lab, 2 * LONG)
     with serving(lab, tmp_path) as cast:
         even(cast)
         with flowing(lab, tmp_path, count=40, rate=40) as found:
