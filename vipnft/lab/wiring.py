@@ -138,7 +138,7 @@ def _await_addresses() -> None:
     addresses = Path("/proc/thread-self/net/if_inet6")
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as changes:
         changes.bind((0, _RTMGRP_IPV6_IFADDR))
-        changes.settimeout(_SETTLE)
+        changes.settimeout(_SETTLE_S)
         while any(
             int(line.split()[4], 16) & _TENTATIVE for line in addresses.read_text().splitlines()
         ):
