@@ -119,7 +119,7 @@ class Dataplane:
         return lines
 
     def connections(self) -> Counter[int]:
-        """Return how many live TCP connections this host has in each bucket."""
+        """Return how many live connections this host has in each bucket: TCP's, and QUIC's."""
         return facts.connections(self._applied) if self._applied else Counter()
 
     def taken(self) -> int:

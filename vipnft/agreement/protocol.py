@@ -266,11 +266,11 @@ class Life:
                 self._known.fenced, said = again.done, again
 
     def _adopt(self, table: Table, version: int) -> Generator[Effect, Any, None]:
-        self._checked(table)
+        self._require_our_deal(table)
         yield Adopt(table, self.params.me)
         self._known.take_up(table, version)
 
-    def _checked(self, table: Table) -> None:
+    def _require_our_deal(self, table: Table) -> None:
         if (table.deal, len(table.owners)) != (self.params.deal, self.params.buckets):
             raise AgreementError(
                 "the agents in this store deal clients by another seed, or to another number of"
@@ -287,9 +287,8 @@ class Life:
             mark = f"{self.params.incarnation}.{self._beat}"
             return placeholder(mark, self.params.buckets, self.params.deal)
         target = self._outlook.target(shares, old.owners, self._known.real)
-        taken = self._takeover(old, target, lost, said)
-        if taken is not None:
-            return taken
+        if step := self._takeover(old, target, lost, said):
+            return step
         timely = self._outlook.beat(shares, old.owners, target)
         pairs = zip(old.owners, target, strict=True)
         given = frozenset(b for b, (o, n) in enumerate(pairs) if o == me != n)
@@ -341,7 +340,7 @@ class Life:
             return None
         entry = said.snapshot[TABLE]
         table = Table.load(entry.value)
-        self._checked(table)
+        self._require_our_deal(table)
         self._look(said)
         self._known.take_up(table, entry.version)
         found = self._step(said)

@@ -3,7 +3,7 @@
 Rule 1: contents are compared, never existence: a missing rule, a changed seed, a foreign
         MAC and an address gone all show.
 Rule 2: both sides of an nft comparison were listed by the same kernel and libnftables.
-Rule 3: no kernel here; `node` collects the facts.
+Rule 3: no kernel here; vipnft.host.facts collects what it holds.
 """
 
 import difflib

@@ -54,8 +54,8 @@ def connections(applied: Applied) -> Counter[int]:
         for (client, port, service), count in ends.items():
             if protocol is Protocol.UDP and not any(affinity.serves(one, service) for one in quic):
                 continue
-            kind = affinity.hash_key_at(c.services, protocol, service)
-            found[affinity.bucket(kind, client, c.seed, c.buckets, port)] += count
+            key = affinity.hash_key_at(c.services, protocol, service)
+            found[affinity.bucket(key, client, c.seed, c.buckets, port)] += count
     return found
 
 

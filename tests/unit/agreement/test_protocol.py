@@ -292,7 +292,7 @@ def _no_wait_to_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # The seed with which each was found, of 0 and on. (Without the flush at start nothing is found:
-# a new life holds what the table says before it arms anything, and its beat says so.)
+# a new life adopts what the table says before it arms anything, and its beat says so.)
 SEEDS = {
     "arm": 19,
     "beat condition": 0,
