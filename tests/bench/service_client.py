@@ -13,7 +13,7 @@ import sys
 import time
 
 REQUEST = b"GET /big HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
-PATIENCE = 20.0
+TIMEOUT_S = 20.0
 
 
 async def get(server: str, client: str) -> None:
@@ -39,7 +39,7 @@ async def replies(server: str, clients: list[str], begin: float, end: float) -> 
 
 
 async def main(server: str, begin: float, end: float, lists: list[str]) -> float:
-    async with asyncio.timeout_at(asyncio.get_running_loop().time() + PATIENCE + end - begin):
+    async with asyncio.timeout_at(asyncio.get_running_loop().time() + TIMEOUT_S + end - begin):
         counts = await asyncio.gather(
             *(replies(server, clients.split(","), begin, end) for clients in lists)
         )

@@ -17,7 +17,7 @@ import pytest
 from tests.contract.certificates import Authority
 from tests.contract.conftest import Opener
 from tests.contract.etcd_server import Etcd, eventually, free_ports
-from tests.contract.test_store import WAIT, hinted, put, read
+from tests.contract.test_store import WAIT_S, hinted, put, read
 from vipnft.store.contract import (
     Store,
     StoreCorrupt,
@@ -69,7 +69,7 @@ def test_authentication(own: Etcd, opened: Opener, cluster: str) -> None:
     version = put(store, "k", b"a")  # who needs no token uses none
 
     enable_authentication(own)
-    assert store.transact({"k": version}, {"k": b"b"}, timeout=WAIT).done
+    assert store.transact({"k": version}, {"k": b"b"}, timeout=WAIT_S).done
 
     own.kill()  # and with it go all tokens
     own.start()
@@ -77,7 +77,7 @@ def test_authentication(own: Etcd, opened: Opener, cluster: str) -> None:
 
     def refused(url: str, *told: str, name: str = cluster) -> None:
         with pytest.raises(StoreRefused) as raised:
-            opened(url, name).transact({}, {"k": b"x"}, timeout=WAIT)
+            opened(url, name).transact({}, {"k": b"x"}, timeout=WAIT_S)
         for text in told:
             assert text in f"{raised.value} {raised.value.fix}"
         assert "guess" not in f"{raised.value} {raised.value.fix}"
@@ -97,11 +97,11 @@ def test_authentication(own: Etcd, opened: Opener, cluster: str) -> None:
     token = own.ask(0, "auth/authenticate", {"name": "root", "password": "toor"})["token"]
     own.ask(0, "auth/user/changepw", {"name": "bob", "password": "new"}, token)
     with pytest.raises(StoreRefused, match="invalid user ID or password"):
-        store.transact({}, {"k": b"x"}, timeout=WAIT)
+        store.transact({}, {"k": b"x"}, timeout=WAIT_S)
     assert read(opened(f"etcd://bob:new@{hosts}")) == {"k": b"c"}
 
     own.ask(0, "auth/disable", {}, token)
-    assert store.transact({"k": version}, {"k": b"d"}, timeout=WAIT).done
+    assert store.transact({"k": version}, {"k": b"d"}, timeout=WAIT_S).done
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_tls_with_a_client_certificate(tls: tuple[Etcd, Path], opened: Opener) -
     etcd, home = tls
     store = opened(f"{etcd.url}?ca={home}/good.pem&cert={home}/client.pem&key={home}/client.key")
     version = put(store, "k", b"a")
-    assert store.transact({"k": version}, {"k": b"b"}, timeout=WAIT).done
+    assert store.transact({"k": version}, {"k": b"b"}, timeout=WAIT_S).done
     assert read(store) == {"k": b"b"}
     fd = store.watch("k")
     assert fd is not None
@@ -146,7 +146,7 @@ def test_a_wrong_certificate(
     etcd, home = tls
     for _ in range(5):
         with pytest.raises(StoreRefused) as raised:
-            opened(etcd.url + query.format(home=home)).transact({}, puts, timeout=WAIT)
+            opened(etcd.url + query.format(home=home)).transact({}, puts, timeout=WAIT_S)
         assert told in raised.value.fix
 
 
@@ -155,13 +155,13 @@ def test_another_name_than_the_certificate_has(tls: tuple[Etcd, Path], opened: O
     url = etcd.url.replace("127.0.0.1", "localhost")
     query = f"?ca={home}/good.pem&cert={home}/client.pem&key={home}/client.key"
     with pytest.raises(StoreRefused, match="localhost") as raised:
-        opened(url + query).transact({}, {}, timeout=WAIT)
+        opened(url + query).transact({}, {}, timeout=WAIT_S)
     assert "names this host" in raised.value.fix
 
 
 def test_tls_where_there_is_none(etcd: Etcd, tls: tuple[Etcd, Path], opened: Opener) -> None:
     with pytest.raises(StoreRefused) as raised:
-        opened(f"{etcd.url}?ca={tls[1]}/good.pem").transact({}, {"k": b"x"}, timeout=WAIT)
+        opened(f"{etcd.url}?ca={tls[1]}/good.pem").transact({}, {"k": b"x"}, timeout=WAIT_S)
     assert "does not speak TLS" in str(raised.value)
     assert "take ca= out" in raised.value.fix
 
@@ -231,7 +231,7 @@ def test_answers_of_all_kinds(
     opened: Opener, status: int, body: bytes, error: type[StoreError]
 ) -> None:
     with served(status=status, body=body) as web, pytest.raises(error) as raised:
-        opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT)
+        opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT_S)
     assert raised.value.fix
 
 
@@ -240,12 +240,12 @@ def test_an_answer_without_an_end_is_not_read_to_it(opened: Opener) -> None:
         served(body=b" " * (17 << 20)) as web,
         pytest.raises(StoreUnknown, match="more than 16 MiB"),
     ):
-        opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT)
+        opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT_S)
 
 
 def test_an_answer_cut_short_is_no_answer(opened: Opener) -> None:
     with served(body=b'{"succeeded": true', missing=1) as web, pytest.raises(StoreUnknown):
-        opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT)
+        opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT_S)
 
 
 def test_a_kept_connection_that_was_ended_meanwhile_leaves_no_doubt(opened: Opener) -> None:
@@ -253,8 +253,8 @@ def test_a_kept_connection_that_was_ended_meanwhile_leaves_no_doubt(opened: Open
     with served(body=_EMPTY, protocol_version="HTTP/1.1") as web:
         store = opened(web.url)
         for _ in range(3):
-            assert store.transact({}, {"k": b"x"}, timeout=WAIT).done
-            assert web.ended.acquire(timeout=WAIT)
+            assert store.transact({}, {"k": b"x"}, timeout=WAIT_S).done
+            assert web.ended.acquire(timeout=WAIT_S)
 
 
 def test_the_environment_s_proxies_are_not_for_us(
@@ -305,7 +305,7 @@ def test_a_member_that_takes_no_connection_costs_its_share_once(etcd: Etcd, open
 
 def test_a_name_that_is_none(opened: Opener) -> None:
     with pytest.raises(StoreUnreachable, match=r"no-such-host\.invalid"):
-        opened("etcd://no-such-host.invalid").transact({}, {"k": b"x"}, timeout=WAIT)
+        opened("etcd://no-such-host.invalid").transact({}, {"k": b"x"}, timeout=WAIT_S)
 
 
 def test_a_name_server_that_hangs(
@@ -339,7 +339,7 @@ def test_nobody_listens(opened: Opener) -> None:
     ports = free_ports(2)
     with pytest.raises(StoreUnreachable, match=r"(?s)refused.*refused") as raised:
         opened(f"etcd://u:guess@127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}").transact(
-            {}, {"k": b"x"}, timeout=WAIT
+            {}, {"k": b"x"}, timeout=WAIT_S
         )
     assert "guess" not in str(raised.value)
 
@@ -352,8 +352,8 @@ def test_a_read_writes_nothing(own: Etcd, opened: Opener) -> None:
         return str(own.ask(0, "kv/range", {"key": b64("x")})["header"]["revision"])
 
     store, before = opened(own.url), revision()
-    assert store.transact({"k": 0}, {}, timeout=WAIT).done
-    assert not store.transact({"k": 5}, {"k": b"a"}, timeout=WAIT).done
+    assert store.transact({"k": 0}, {}, timeout=WAIT_S).done
+    assert not store.transact({"k": 5}, {"k": b"a"}, timeout=WAIT_S).done
     assert revision() == before
 
 
@@ -367,10 +367,10 @@ def test_no_version_of_a_store_that_lost_its_data_counts(own: Etcd, opened: Open
     version = put(new, "k", b"other")
     kv = own.ask(0, "kv/range", {"key": b64("/vipnft/"), "range_end": b64("/vipnft0")})["kvs"]
     assert {each["mod_revision"] for each in kv} == {"2"}
-    assert not late.transact({"k": old}, {"k": b"b"}, timeout=WAIT).done
-    assert not opened(own.url).transact({"k": old}, {"k": b"b"}, timeout=WAIT).done
+    assert not late.transact({"k": old}, {"k": b"b"}, timeout=WAIT_S).done
+    assert not opened(own.url).transact({"k": old}, {"k": b"b"}, timeout=WAIT_S).done
     assert version > old
-    assert late.transact({"k": version}, {"k": b"b"}, timeout=WAIT).done
+    assert late.transact({"k": version}, {"k": b"b"}, timeout=WAIT_S).done
 
 
 def test_an_empty_store_can_be_written_by_who_knew_the_old_one(own: Etcd, opened: Opener) -> None:
@@ -379,7 +379,7 @@ def test_an_empty_store_can_be_written_by_who_knew_the_old_one(own: Etcd, opened
     own.kill()
     own.wipe()
     own.start()
-    answer = store.transact({"k": 0}, {"k": b"b"}, timeout=WAIT)
+    answer = store.transact({"k": 0}, {"k": b"b"}, timeout=WAIT_S)
     assert answer.done
     assert answer.snapshot["k"].version > old
 
@@ -389,9 +389,9 @@ def test_keys_deleted_by_hand(own: Etcd, opened: Opener, cluster: str) -> None:
     old = put(stores[0], "k", b"a")
     assert read(stores[1]) == {"k": b"a"}
     own.ask(0, "kv/deleterange", {"key": b64(f"/vipnft/{cluster}/.epoch")})
-    version = stores[0].transact({}, {}, timeout=WAIT).snapshot["k"].version
-    assert not stores[1].transact({"k": old}, {"k": b"b"}, timeout=WAIT).done
-    assert stores[1].transact({"k": version}, {"k": b"b"}, timeout=WAIT).done
+    version = stores[0].transact({}, {}, timeout=WAIT_S).snapshot["k"].version
+    assert not stores[1].transact({"k": old}, {"k": b"b"}, timeout=WAIT_S).done
+    assert stores[1].transact({"k": version}, {"k": b"b"}, timeout=WAIT_S).done
     own.ask(0, "kv/deleterange", {"key": b64("/vipnft/"), "range_end": b64("/vipnft0")})
     assert read(stores[0]) == {}
     assert put(stores[1], "k", b"c") > old
@@ -400,7 +400,7 @@ def test_keys_deleted_by_hand(own: Etcd, opened: Opener, cluster: str) -> None:
 def test_an_epoch_that_is_no_number(etcd: Etcd, opened: Opener, cluster: str) -> None:
     etcd.ask(0, "kv/put", {"key": b64(f"/vipnft/{cluster}/.epoch"), "value": b64("x")})
     with pytest.raises(StoreCorrupt) as raised:
-        opened(etcd.url).transact({}, {}, timeout=WAIT)
+        opened(etcd.url).transact({}, {}, timeout=WAIT_S)
     assert f"etcdctl del --prefix /vipnft/{cluster}/" in raised.value.fix
 
 
@@ -497,9 +497,9 @@ def test_all_three_die_and_return(trio: Etcd, opened: Opener) -> None:
     trio.kill()
     for puts in ({}, {"k": b"x"}):
         with pytest.raises(StoreUnreachable):
-            store.transact({}, puts, timeout=WAIT)
+            store.transact({}, puts, timeout=WAIT_S)
     trio.start()
-    assert store.transact({"k": version}, {"k": b"b"}, timeout=WAIT).done
+    assert store.transact({"k": version}, {"k": b"b"}, timeout=WAIT_S).done
 
 
 def test_one_of_three_alone_neither_writes_nor_reads(trio: Etcd, opened: Opener) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.conftest import Opener
-from tests.contract.test_store import WAIT, put, read
+from tests.contract.test_store import WAIT_S, put, read
 from vipnft.errors import UsageError
 from vipnft.store.contract import StoreCorrupt, StoreRefused, StoreUnknown, StoreUnreachable
 from vipnft.store.opening import open_store
@@ -60,9 +60,9 @@ def test_a_deleted_file_is_made_anew_and_no_old_version_counts(
     assert read(stores[1]) == {"k": b"a"}
     remove(path)
     assert read(stores[0]) == {}
-    assert not stores[1].transact({"k": old}, {"k": b"b"}, timeout=WAIT).done
+    assert not stores[1].transact({"k": old}, {"k": b"b"}, timeout=WAIT_S).done
     assert put(stores[1], "k", b"a") > old
-    assert not stores[0].transact({"k": old}, {"k": b"b"}, timeout=WAIT).done
+    assert not stores[0].transact({"k": old}, {"k": b"b"}, timeout=WAIT_S).done
     assert read(stores[0]) == {"k": b"a"}
     stores[1].close()
     assert put(stores[0], "k", b"c")
@@ -127,7 +127,7 @@ def test_a_file_put_in_its_place_is_noticed(
     other.close()
     remove(path)
     (tmp_path / "other.db").rename(path)
-    assert not store.transact({"k": old}, {"k": b"c"}, timeout=WAIT).done
+    assert not store.transact({"k": old}, {"k": b"c"}, timeout=WAIT_S).done
     assert read(store) == {"k": b"b"}
 
 
@@ -144,7 +144,7 @@ def test_deleted_between_the_check_and_the_commit(
 
     monkeypatch.setattr(SqliteStore, "_commit", late)
     with pytest.raises(StoreUnknown):
-        store.transact({}, {"k": b"b"}, timeout=WAIT)
+        store.transact({}, {"k": b"b"}, timeout=WAIT_S)
     monkeypatch.undo()
     assert read(store) == {}
 
@@ -165,7 +165,7 @@ def test_versions_grow_though_the_clock_goes_back(
 def test_a_missing_directory(tmp_path: Path, opened: Opener) -> None:
     store = opened(f"sqlite://{tmp_path}/no/a.db")
     with pytest.raises(StoreRefused, match=f"no directory {tmp_path}/no") as raised:
-        store.transact({}, {}, timeout=WAIT)
+        store.transact({}, {}, timeout=WAIT_S)
     assert raised.value.fix == f"mkdir -p {tmp_path}/no"
     (tmp_path / "no").mkdir()
     assert read(store) == {}
@@ -174,7 +174,7 @@ def test_a_missing_directory(tmp_path: Path, opened: Opener) -> None:
 def test_a_directory_in_its_place(path: Path, url: str, opened: Opener) -> None:
     path.mkdir()
     with pytest.raises(StoreRefused, match="can't be written"):
-        opened(url).transact({}, {}, timeout=WAIT)
+        opened(url).transact({}, {}, timeout=WAIT_S)
 
 
 @contextlib.contextmanager
@@ -198,14 +198,14 @@ def test_a_file_that_can_only_be_read(path: Path, url: str, opened: Opener) -> N
     store.close()
     path.chmod(0o444)
     with as_nobody(*path.parents[:-2]), pytest.raises(StoreRefused, match="can't be written") as r:
-        store.transact({}, {"k": b"b"}, timeout=WAIT)
+        store.transact({}, {"k": b"b"}, timeout=WAIT_S)
     assert str(path) in r.value.fix
 
 
 def test_a_directory_that_can_only_be_read(path: Path, url: str, opened: Opener) -> None:
     path.parent.chmod(0o555)
     with as_nobody(*path.parents[:-2]), pytest.raises(StoreRefused, match="can't be written"):
-        opened(url).transact({}, {}, timeout=WAIT)
+        opened(url).transact({}, {}, timeout=WAIT_S)
     path.parent.chmod(0o755)
 
 
@@ -213,7 +213,7 @@ def test_a_directory_that_can_only_be_read(path: Path, url: str, opened: Opener)
 def test_a_file_that_is_no_database(path: Path, url: str, opened: Opener, size: int) -> None:
     path.write_bytes(b"no database " * size)
     with pytest.raises(StoreCorrupt, match="no sound SQLite database") as raised:
-        opened(url).transact({}, {}, timeout=WAIT)
+        opened(url).transact({}, {}, timeout=WAIT_S)
     assert "move the file away" in raised.value.fix
     assert path.read_bytes() == b"no database " * size
 
@@ -222,7 +222,7 @@ def test_a_database_of_another_program(path: Path, url: str, opened: Opener) -> 
     with contextlib.closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE theirs (x)")
     with pytest.raises(StoreCorrupt, match="another program"):
-        opened(url).transact({}, {}, timeout=WAIT)
+        opened(url).transact({}, {}, timeout=WAIT_S)
 
 
 def test_damage_while_running(path: Path, url: str, opened: Opener) -> None:
@@ -233,7 +233,7 @@ def test_damage_while_running(path: Path, url: str, opened: Opener) -> None:
         file.seek(4096)
         file.write(b"\xff" * 30_000)
     with pytest.raises(StoreCorrupt):
-        store.transact({}, {}, timeout=WAIT)
+        store.transact({}, {}, timeout=WAIT_S)
 
 
 FULL = """

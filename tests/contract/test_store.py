@@ -14,29 +14,29 @@ from tests.contract.conftest import Backend, Opener
 from vipnft.store.contract import Answer, Store, StoreUnreachable
 from vipnft.store.opening import open_store
 
-WAIT = 60.0
+WAIT_S = 60.0
 """A timeout that should never be needed."""
 
 
 def read(store: Store) -> dict[str, bytes]:
-    snapshot = store.transact({}, {}, timeout=WAIT).snapshot
+    snapshot = store.transact({}, {}, timeout=WAIT_S).snapshot
     return {key: entry.value for key, entry in snapshot.items()}
 
 
 def put(store: Store, key: str, value: bytes | None) -> int:
     """Put unconditionally; return the new version."""
-    answer = store.transact({}, {key: value}, timeout=WAIT)
+    answer = store.transact({}, {key: value}, timeout=WAIT_S)
     assert answer.done
     return answer.snapshot[key].version if value is not None else 0
 
 
 def test_an_untouched_store_is_empty(store: Store) -> None:
-    assert store.transact({}, {}, timeout=WAIT) == Answer(True, {})
+    assert store.transact({}, {}, timeout=WAIT_S) == Answer(True, {})
 
 
 def test_first_writer_wins_and_second_loses(store: Store) -> None:
-    won = store.transact({"k": 0}, {"k": b"a"}, timeout=WAIT)
-    lost = store.transact({"k": 0}, {"k": b"b"}, timeout=WAIT)
+    won = store.transact({"k": 0}, {"k": b"a"}, timeout=WAIT_S)
+    lost = store.transact({"k": 0}, {"k": b"b"}, timeout=WAIT_S)
     assert won.done
     assert not lost.done
     assert won.snapshot == lost.snapshot
@@ -45,40 +45,40 @@ def test_first_writer_wins_and_second_loses(store: Store) -> None:
 
 def test_the_snapshot_is_what_a_read_right_after_returns(store: Store) -> None:
     put(store, "other", b"o")
-    answer = store.transact({"k": 0}, {"k": b"a", "l": b"b", "other": None}, timeout=WAIT)
-    assert store.transact({}, {}, timeout=WAIT).snapshot == answer.snapshot
+    answer = store.transact({"k": 0}, {"k": b"a", "l": b"b", "other": None}, timeout=WAIT_S)
+    assert store.transact({}, {}, timeout=WAIT_S).snapshot == answer.snapshot
     assert {key: entry.value for key, entry in answer.snapshot.items()} == {"k": b"a", "l": b"b"}
 
 
 def test_all_conditions_must_hold(store: Store) -> None:
     k, m = put(store, "k", b"1"), put(store, "m", b"1")
-    before = store.transact({}, {}, timeout=WAIT).snapshot
+    before = store.transact({}, {}, timeout=WAIT_S).snapshot
     for versions in ({"k": k, "m": m + 1}, {"k": 0, "m": m}, {"k": k, "absent": m}):
-        answer = store.transact(versions, {"k": b"2", "new": b"x", "m": None}, timeout=WAIT)
+        answer = store.transact(versions, {"k": b"2", "new": b"x", "m": None}, timeout=WAIT_S)
         assert answer == Answer(False, before)
-    assert store.transact({"k": k, "m": m, "absent": 0}, {"k": b"2"}, timeout=WAIT).done
+    assert store.transact({"k": k, "m": m, "absent": 0}, {"k": b"2"}, timeout=WAIT_S).done
 
 
 def test_conditions_of_a_read_are_checked(store: Store) -> None:
     version = put(store, "k", b"1")
-    assert store.transact({"k": version, "absent": 0}, {}, timeout=WAIT).done
-    assert not store.transact({"k": version - 1}, {}, timeout=WAIT).done
-    assert not store.transact({"k": 0}, {}, timeout=WAIT).done
+    assert store.transact({"k": version, "absent": 0}, {}, timeout=WAIT_S).done
+    assert not store.transact({"k": version - 1}, {}, timeout=WAIT_S).done
+    assert not store.transact({"k": 0}, {}, timeout=WAIT_S).done
 
 
 def test_a_condition_on_one_key_guards_a_put_to_another(store: Store) -> None:
     table = put(store, "table", b"1")
-    assert store.transact({"table": table}, {"beat": b"1"}, timeout=WAIT).done
+    assert store.transact({"table": table}, {"beat": b"1"}, timeout=WAIT_S).done
     put(store, "table", b"2")
-    assert not store.transact({"table": table}, {"beat": b"2"}, timeout=WAIT).done
+    assert not store.transact({"table": table}, {"beat": b"2"}, timeout=WAIT_S).done
     assert read(store)["beat"] == b"1"
 
 
 def test_delete(store: Store) -> None:
     version = put(store, "k", b"a")
-    assert not store.transact({"k": version + 1}, {"k": None}, timeout=WAIT).done
-    assert store.transact({"k": version}, {"k": None}, timeout=WAIT) == Answer(True, {})
-    assert store.transact({}, {"k": None, "never": None}, timeout=WAIT) == Answer(True, {})
+    assert not store.transact({"k": version + 1}, {"k": None}, timeout=WAIT_S).done
+    assert store.transact({"k": version}, {"k": None}, timeout=WAIT_S) == Answer(True, {})
+    assert store.transact({}, {"k": None, "never": None}, timeout=WAIT_S) == Answer(True, {})
 
 
 def test_versions_grow_and_never_repeat(store: Store) -> None:
@@ -95,7 +95,7 @@ def test_a_version_of_before_a_delete_does_not_count(store: Store) -> None:
     old = put(store, "k", b"a")
     put(store, "k", None)
     put(store, "k", b"a")
-    assert not store.transact({"k": old}, {"k": b"b"}, timeout=WAIT).done
+    assert not store.transact({"k": old}, {"k": b"b"}, timeout=WAIT_S).done
 
 
 def test_values_and_keys_are_kept_to_the_byte(store: Store) -> None:
@@ -106,18 +106,18 @@ def test_values_and_keys_are_kept_to_the_byte(store: Store) -> None:
         "host/a.b-c_d": b"\0",
         "clé ☃": "clé ☃".encode(),
     }
-    answer = store.transact({}, values, timeout=WAIT)
+    answer = store.transact({}, values, timeout=WAIT_S)
     assert {key: entry.value for key, entry in answer.snapshot.items()} == values
     assert read(store) == values
     assert all(answer.snapshot.values())
-    assert store.transact({"empty": answer.snapshot["empty"].version}, {}, timeout=WAIT).done
+    assert store.transact({"empty": answer.snapshot["empty"].version}, {}, timeout=WAIT_S).done
 
 
 def test_clusters_do_not_see_each_other(backend: Backend, opened: Opener, cluster: str) -> None:
     names = [cluster, f"{cluster}0", f"{cluster}/x", f"{cluster}."]
     stores = [opened(backend.url, name) for name in names]
     for number, store in enumerate(stores):
-        assert store.transact({"k": 0}, {"k": b"%d" % number}, timeout=WAIT).done
+        assert store.transact({"k": 0}, {"k": b"%d" % number}, timeout=WAIT_S).done
     assert [read(store) for store in stores] == [{"k": b"%d" % n} for n in range(len(names))]
 
 
@@ -125,9 +125,9 @@ def test_an_object_that_has_seen_nothing_may_use_versions_of_another(
     backend: Backend, opened: Opener
 ) -> None:
     version = put(opened(backend.url), "k", b"a")
-    assert not opened(backend.url).transact({"k": version + 1}, {"k": b"b"}, timeout=WAIT).done
-    assert opened(backend.url).transact({"k": version}, {"k": b"b"}, timeout=WAIT).done
-    assert not opened(backend.url).transact({"k": version}, {"k": b"c"}, timeout=WAIT).done
+    assert not opened(backend.url).transact({"k": version + 1}, {"k": b"b"}, timeout=WAIT_S).done
+    assert opened(backend.url).transact({"k": version}, {"k": b"b"}, timeout=WAIT_S).done
+    assert not opened(backend.url).transact({"k": version}, {"k": b"c"}, timeout=WAIT_S).done
 
 
 def test_works_on_after_close_and_in_another_thread(store: Store) -> None:
@@ -152,7 +152,7 @@ def test_it_does_as_a_dictionary_would(backend: Backend, opened: Opener) -> None
         puts = {
             k: dice.choice([None, b"", b"x", b"y"]) for k in dice.sample("abcd", dice.randrange(4))
         }
-        done, snapshot = dice.choice(stores).transact(conditions, puts, timeout=WAIT)
+        done, snapshot = dice.choice(stores).transact(conditions, puts, timeout=WAIT_S)
         assert done == all(versions.get(k, 0) == v for k, v in conditions.items())
         if done:
             values |= {k: v for k, v in puts.items() if v is not None}
@@ -167,15 +167,15 @@ def test_it_does_as_a_dictionary_would(backend: Backend, opened: Opener) -> None
 
 def test_a_reader_sees_one_moment(backend: Backend, opened: Opener) -> None:
     stores = [opened(backend.url) for _ in range(3)]
-    assert stores[0].transact({}, {"a": b"0", "b": b"0"}, timeout=WAIT).done
+    assert stores[0].transact({}, {"a": b"0", "b": b"0"}, timeout=WAIT_S).done
     stop = threading.Event()
 
     def increment(store: Store) -> None:
-        snapshot = store.transact({}, {}, timeout=WAIT).snapshot
+        snapshot = store.transact({}, {}, timeout=WAIT_S).snapshot
         while not stop.is_set():
             value = b"%d" % (int(snapshot["a"].value) + 1)
             versions = {key: snapshot[key].version for key in "ab"}
-            snapshot = store.transact(versions, {"a": value, "b": value}, timeout=WAIT).snapshot
+            snapshot = store.transact(versions, {"a": value, "b": value}, timeout=WAIT_S).snapshot
 
     writers = [threading.Thread(target=increment, args=(each,)) for each in stores[1:]]
     for writer in writers:
@@ -195,11 +195,11 @@ def test_a_reader_sees_one_moment(backend: Backend, opened: Opener) -> None:
 def count(url: str, cluster: str, times: int) -> None:
     """Add one to the key "n" so many times, by compare-and-set."""
     store = open_store(url, cluster)
-    snapshot = store.transact({}, {}, timeout=WAIT).snapshot
+    snapshot = store.transact({}, {}, timeout=WAIT_S).snapshot
     while times:
         value, version = snapshot.get("n", (b"0", 0))
         puts = {"n": b"%d" % (int(value) + 1)}
-        done, snapshot = store.transact({"n": version}, puts, timeout=WAIT)
+        done, snapshot = store.transact({"n": version}, puts, timeout=WAIT_S)
         times -= done
     store.close()
 
@@ -265,16 +265,16 @@ def test_a_store_that_goes_and_comes_back(backend: Backend, store: Store) -> Non
         for puts in ({}, {"k": cast("bytes | None", b"b")}):
             began = time.monotonic()
             with pytest.raises(backend.gone) as raised:
-                store.transact({}, puts, timeout=WAIT)
+                store.transact({}, puts, timeout=WAIT_S)
             assert raised.value.fix
-            assert time.monotonic() - began < WAIT / 2, "it waited, and for nothing"
-    assert store.transact({"k": version}, {"k": b"c"}, timeout=WAIT).done
+            assert time.monotonic() - began < WAIT_S / 2, "it waited, and for nothing"
+    assert store.transact({"k": version}, {"k": b"c"}, timeout=WAIT_S).done
     assert read(store) == {"k": b"c"}
 
 
 def hinted(fd: int) -> bool:
     """Wait for a hint, and take it."""
-    if not select.select([fd], [], [], WAIT)[0]:
+    if not select.select([fd], [], [], WAIT_S)[0]:
         return False
     os.eventfd_read(fd)
     return True

@@ -33,7 +33,7 @@ nft add table inet probe
 nft add chain inet probe in '{ type filter hook input priority 0; }'
 nft add rule inet probe in ip daddr 192.0.2.100 udp dport 4097 counter
 """
-_STILL = 5.0  # seconds
+_STILL_S = 5.0  # seconds
 _SENT = """
 nft add table netdev probe
 nft add chain netdev probe out '{ type filter hook egress device eth0 priority 0; }'
@@ -146,7 +146,7 @@ def _settled(lab: Lab, total: int, drops: int) -> int:
         return sum(_counted(lab, host, "list chain inet probe in") for host in lab.hosts)
 
     last, since = count(), time.monotonic()
-    while last < total - (backlog_drops() - drops) and time.monotonic() - since < _STILL:
+    while last < total - (backlog_drops() - drops) and time.monotonic() - since < _STILL_S:
         if (now := count()) != last:
             last, since = now, time.monotonic()
     return last

@@ -15,7 +15,7 @@ import pytest
 from tests.netns.cast import Agents, pinging, serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import shell, until
-from tests.netns.test_failover import LONG, even, once, two_each, with_lease
+from tests.netns.test_failover import LONG_S, even, once, two_each, with_lease
 from vipnft.config.writer import render
 from vipnft.lab.lab import Lab
 from vipnft.model import StoreLoss
@@ -115,7 +115,7 @@ def test_the_only_etcd_dies_and_returns(
     lab_up: LabUp, tmp_path: Path, on_store_loss: StoreLoss
 ) -> None:
     lab = lab_up(hosts=4)
-    with_lease(lab, LONG)
+    with_lease(lab, LONG_S)
     with over_etcd(lab, tmp_path, 1, on_store_loss) as (cast, etcd):
         with pinging(lab, tmp_path, two_each(cast)) as heard:
             etcd.kill(0)
@@ -129,7 +129,7 @@ def test_the_only_etcd_dies_and_returns(
             even(cast)
         once(heard)
         if on_store_loss == "hold":
-            assert max(heard.gaps()) < LONG / 2
+            assert max(heard.gaps()) < LONG_S / 2
 
 
 def test_under_hold_a_dead_host_waits_for_an_operator(lab_up: LabUp, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_wall_clock_that_jumps_is_nothing(lab_up: LabUp, tmp_path: Path) -> No
     """By an hour, both ways. libfaketime leaves the monotonic clock alone, as it is told to, but
     fails a sleep by it (0.9.10): the agent sleeps nowhere over etcd."""
     lab = lab_up(hosts=2)
-    with_lease(lab, LONG)
+    with_lease(lab, LONG_S)
     offset = tmp_path / "offset"
     offset.write_text("+0")
     (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
@@ -187,7 +187,7 @@ def test_a_wall_clock_that_jumps_is_nothing(lab_up: LabUp, tmp_path: Path) -> No
                 offset.write_text(jump)
                 heard.more(150)
         once(heard)
-        assert max(heard.gaps()) < LONG / 2
+        assert max(heard.gaps()) < LONG_S / 2
         assert {host: moved(cast.log(host)) for host in lab.hosts} == before
         date = [sys.executable, "-c", "import time; print(time.time())"]
         offset.write_text("+3600")

@@ -20,7 +20,7 @@ from tests.netns.support import plug_in, shell, until
 from vipnft.config.writer import render
 from vipnft.lab.lab import Lab
 
-LONG = 4.0
+LONG_S = 4.0
 """A lease, in seconds."""
 
 
@@ -79,7 +79,7 @@ def test_an_agent_stopped_for_ten_seconds_is_replaced_and_returns(
 def test_planned_moves_under_tcp(lab_up: LabUp, tmp_path: Path) -> None:
     """Hosts drained and back, an agent made anew: no connection fails, open or new."""
     lab = lab_up(hosts=4)
-    with_lease(lab, 2 * LONG)
+    with_lease(lab, 2 * LONG_S)
     with serving(lab, tmp_path) as cast:
         even(cast)
         with flowing(lab, tmp_path, count=40, rate=40) as found:
@@ -112,7 +112,7 @@ def anew(cast: Agents, host: str) -> None:
 def test_a_new_life_in_place_is_hardly_seen(lab_up: LabUp, tmp_path: Path) -> None:
     """SIGHUP, as for an upgrade, and a kill with a start at once; within the lease, that is."""
     lab = lab_up(hosts=2)
-    with_lease(lab, 2 * LONG)
+    with_lease(lab, 2 * LONG_S)
     with serving(lab, tmp_path) as cast:
         even(cast)
         with pinging(lab, tmp_path, two_each(cast)) as heard:
@@ -124,12 +124,12 @@ def test_a_new_life_in_place_is_hardly_seen(lab_up: LabUp, tmp_path: Path) -> No
             until(lambda: cast.log("web1").count("128 of 256 buckets here") == 3)
         once(heard)
         assert "took over" not in cast.log("web2")
-        assert max(heard.gaps()) < LONG / 2
+        assert max(heard.gaps()) < LONG_S / 2
 
 
 def test_planned_moves_are_hardly_seen(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=4)
-    with_lease(lab, LONG)
+    with_lease(lab, LONG_S)
     with serving(lab, tmp_path) as cast:
         even(cast)
         with pinging(lab, tmp_path, two_each(cast)) as heard:
@@ -140,12 +140,12 @@ def test_planned_moves_are_hardly_seen(lab_up: LabUp, tmp_path: Path) -> None:
                 cast.start(host)
                 even(cast)
         once(heard)
-        assert max(heard.gaps()) < LONG / 2
+        assert max(heard.gaps()) < LONG_S / 2
 
 
 def test_what_somebody_changes_is_mended(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=2)
-    with_lease(lab, LONG)
+    with_lease(lab, LONG_S)
     harm = {
         "nft flush ruleset": "nft table netdev vipnft is gone",
         "nft delete table netdev vipnft": "nft table netdev vipnft is gone",
@@ -176,7 +176,7 @@ def test_what_somebody_changes_is_mended(lab_up: LabUp, tmp_path: Path) -> None:
 def test_an_interface_that_goes_and_comes_back(lab_up: LabUp, tmp_path: Path) -> None:
     """Each time another one of that name: another index, another MAC, no filter, no address."""
     lab = lab_up(hosts=2)
-    with_lease(lab, LONG)
+    with_lease(lab, LONG_S)
     with serving(lab, tmp_path) as cast:
         even(cast)
         with pinging(lab, tmp_path, two_each(cast)) as heard:
@@ -194,12 +194,12 @@ def test_an_interface_that_goes_and_comes_back(lab_up: LabUp, tmp_path: Path) ->
         once(heard)
         assert lab.run("web2", ["vipnft", "status"]).returncode == 0
         assert cast.log("web2").count("interface eth0 was made anew since") == 3
-        assert max(heard.gaps()) < LONG
+        assert max(heard.gaps()) < LONG_S
 
 
 def test_a_second_machine_of_that_name_is_refused(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=2)
-    with_lease(lab, LONG)
+    with_lease(lab, LONG_S)
     with serving(lab, tmp_path) as cast:
         even(cast)
         cast.running["web2"].send_signal(signal.SIGTERM)
@@ -209,7 +209,7 @@ def test_a_second_machine_of_that_name_is_refused(lab_up: LabUp, tmp_path: Path)
             assert cast.running["web2"].wait(30) == 2
         once(heard)
         assert "an agent beats as web1 already" in cast.log("web2")
-        assert max(heard.gaps()) < LONG / 2
+        assert max(heard.gaps()) < LONG_S / 2
 
 
 def test_a_store_that_is_deleted_is_made_anew(lab_up: LabUp, tmp_path: Path) -> None:

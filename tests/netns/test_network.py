@@ -10,7 +10,7 @@ import pytest
 from tests.netns.cast import clients_of, pinging, serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import LISTEN, VIP, VIP6, apply, apply_all, shell, until
-from tests.netns.test_failover import LONG, even, with_lease
+from tests.netns.test_failover import LONG_S, even, with_lease
 from vipnft.lab.capture import Wire
 from vipnft.lab.frames import ARP_REPLY
 from vipnft.lab.lab import Lab
@@ -155,7 +155,7 @@ def test_an_interface_that_is_down_is_named(lab_up: LabUp, words: list[str]) -> 
 
 def test_an_agent_warns_when_it_alone_takes_nothing(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=2)
-    with_lease(lab, LONG)
+    with_lease(lab, LONG_S)
     with serving(lab, tmp_path) as cast:
         even(cast)
         clients = clients_of(lab, cast.look()["web2"]["owned"], 2)

@@ -30,7 +30,7 @@ PRELOADED = (
     announce, apply, checkup, cluster_report, opening, picture, plan_report, reader, status_report,
 )  # fmt: skip
 """What the verbs import when they run: here once for all."""
-_REQUEST = 1 << 16
+_REQUEST_BYTES = 1 << 16
 _KINDS = {
     "net": namespaces.CLONE_NEWNET,
     "mnt": namespaces.CLONE_NEWNS,
@@ -47,7 +47,7 @@ def _serve(requests: socket.socket) -> NoReturn:
     while True:
         for fd, _ in waiting.poll():
             if fd == requests.fileno():
-                data, fds, _, _ = socket.recv_fds(requests, _REQUEST, 4)
+                data, fds, _, _ = socket.recv_fds(requests, _REQUEST_BYTES, 4)
                 if not data:
                     os._exit(0)
                 caller = socket.socket(fileno=fds[0])

@@ -18,7 +18,7 @@ from vipnft.ruleset import ndp
 from vipnft.ruleset.elements import CONTAINERS, Cell
 
 _LINES = 6  # of one nft table's difference; enough to see what happened
-_WIDTH = 110
+_LONGEST_CHARS = 110
 _NEAR_S = 2.0  # seconds before a timer's end in which its phase may be the one or the next
 _CONTAINERS = frozenset(name for _, name in CONTAINERS)
 _LEASE = frozenset({"armed0", "armed1", "granted0", "granted1"})
@@ -169,7 +169,7 @@ def _link(applied: Applied, nic: Nic, link: LinkFacts) -> Iterator[str]:
 
 def _difference(expected: str, found: str) -> list[str]:
     changed = [
-        f"  {line[0]} {line[1:_WIDTH]}"
+        f"  {line[0]} {line[1:_LONGEST_CHARS]}"
         for line in difflib.unified_diff(_placed(expected), _placed(found), lineterm="", n=0)
         if line[0] in "+-" and line[:3] not in {"---", "+++"}
     ]

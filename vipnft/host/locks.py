@@ -40,7 +40,9 @@ def living(incarnation: str) -> Iterator[frozenset[str]]:
     """
     handle = _claim()
     if handle is None:
-        raise UsageError("an agent runs on this machine already", fix="systemctl status vipnft-agent")
+        raise UsageError(
+            "an agent runs on this machine already", fix="systemctl status vipnft-agent"
+        )
     with os.fdopen(handle, "r+", encoding="ascii") as file:
         lives = file.read().split()[-_LIVES:]
         file.seek(0)

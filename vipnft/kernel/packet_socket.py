@@ -12,7 +12,7 @@ from typing import Self
 from vipnft.errors import UsageError
 
 _SOL_PACKET, _ADD_MEMBERSHIP, _MR_PROMISC = 263, 1, 1  # linux/socket.h, linux/if_packet.h
-_SNAP = 2048
+_FRAME_BYTES = 2048
 
 
 class Port:
@@ -69,7 +69,7 @@ class Port:
     def read(self) -> bytes | None:
         """Return a frame that is there, if it came in."""
         with self._trouble():
-            frame, whence = self._socket.recvfrom(_SNAP)
+            frame, whence = self._socket.recvfrom(_FRAME_BYTES)
         return frame if whence[2] != socket.PACKET_OUTGOING else None
 
     def fileno(self) -> int:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from vipnft.errors import VipnftError
-from vipnft.lab.frames import SNAP, Frame, parse
+from vipnft.lab.frames import SNAP_BYTES, Frame, parse
 from vipnft.lab.lab import Lab
 from vipnft.lab.reader import Reader, widen
 from vipnft.lab.tally import Tally
@@ -89,7 +89,7 @@ class Wire(Reader):
         more = True
         while more and len(read) < _BATCH:
             try:
-                data, whence = self._socket.recvfrom(SNAP)
+                data, whence = self._socket.recvfrom(SNAP_BYTES)
             except BlockingIOError:
                 more = False
                 break

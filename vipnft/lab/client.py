@@ -14,7 +14,7 @@ from vipnft.lab.plan import client_address
 
 AT_A_TIME = 64
 """Connections open at once; below what a router queues while it asks who has the VIP (101)."""
-SECONDS = 10.0
+TIMEOUT_S = 10.0
 """How long a client waits for its answer, a few repeated SYNs included."""
 
 
@@ -29,7 +29,7 @@ async def ask(server: str, port: int, client: str, seconds: float) -> str:
 
 
 async def ask_all(
-    server: str, port: int, count: int, at_a_time: int = AT_A_TIME, seconds: float = SECONDS
+    server: str, port: int, count: int, at_a_time: int = AT_A_TIME, seconds: float = TIMEOUT_S
 ) -> dict[str, dict[str, str]]:
     """Have `count` clients ask; nobody's failure keeps the others from asking."""
     room = asyncio.Semaphore(at_a_time)
@@ -49,6 +49,6 @@ async def ask_all(
 
 if __name__ == "__main__":
     server, port, count, *more = sys.argv[1:]
-    at_a_time, seconds = [*more, *(str(AT_A_TIME), str(SECONDS))[len(more) :]]
+    at_a_time, seconds = [*more, *(str(AT_A_TIME), str(TIMEOUT_S))[len(more) :]]
     found = asyncio.run(ask_all(server, int(port), int(count), int(at_a_time), float(seconds)))
     sys.stdout.write(json.dumps(found) + "\n")

@@ -17,7 +17,7 @@ ARP_REQUEST, ARP_REPLY = 1, 2
 
 SOLICIT, ADVERT = 135, 136
 
-SNAP = 160
+SNAP_BYTES = 160
 """Bytes of a frame that are enough for `parse`, with every IPv4 option there can be, or a few
 extension headers of IPv6."""
 
@@ -105,7 +105,7 @@ class Frame:
 
 
 def parse(data: bytes, *, outgoing: bool = False) -> Frame | None:
-    """Read a frame; None if it is too short to be one. It may be cut off (see SNAP)."""
+    """Read a frame; None if it is too short to be one. It may be cut off (see SNAP_BYTES)."""
     if len(data) < _ETHERNET.size:
         return None
     dst, src, ethertype = _ETHERNET.unpack_from(data)

@@ -25,8 +25,8 @@ from typing import Any
 from vipnft.store.etcd_connection import BROKEN, Connection, Credentials, Reply, TooLong, Unreadable
 
 _ADD_CA = "add ?ca=FILE to the URL, the CA's certificate"
-_GRACE = 0.1
-"""How much longer than the request's own timeouts a thread may take, seconds."""
+_GRACE_S = 0.1
+"""Seconds that a thread may take longer than the request's own timeouts."""
 _CHANGE_BYTES = 1 << 16
 """How much of a watch's stream counts as one change, at most."""
 
@@ -94,7 +94,7 @@ class Member:
             self._worker.start()
         self._requests.put((answers, path, body, connect, end))
         try:
-            answer, error = answers.get(timeout=max(0.0, end - time.monotonic()) + _GRACE)
+            answer, error = answers.get(timeout=max(0.0, end - time.monotonic()) + _GRACE_S)
         except queue.Empty:
             raise Lost(f"no answer within {total:.2g} s") from None
         self._answers = None
@@ -184,7 +184,7 @@ class Member:
             raise self._sure(_not_connected(error), error, end) from error
         try:
             # A moment for who connected at the last one: sent or not must not be in doubt.
-            reply = connection.ask(path, body, self._token, max(_GRACE, end - time.monotonic()))
+            reply = connection.ask(path, body, self._token, max(_GRACE_S, end - time.monotonic()))
         except BROKEN as error:
             connection.close()
             raise self._sure(_broken(error), error, end) from error

@@ -39,8 +39,8 @@ CREATE TABLE entry (
 CREATE TABLE last (version INTEGER NOT NULL);
 INSERT INTO last VALUES (0);
 """
-_PAUSE = 0.001
-"""How long to wait for a lock before asking again, seconds; SQLite's own waits grow to 100 ms,
+_PAUSE_S = 0.001
+"""Seconds to wait for a lock before asking again; SQLite's own waits grow to 100 ms,
 and are longest for who has waited longest."""
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -86,7 +86,7 @@ class SqliteStore:
                 self.close()  # whatever was begun is rolled back
                 if isinstance(error, _Moved):
                     if time.monotonic() < deadline:
-                        time.sleep(_PAUSE)
+                        time.sleep(_PAUSE_S)
                         continue
                     raise StoreUnreachable(
                         f"{self._where}: the file is being replaced all the time",
@@ -263,7 +263,7 @@ def _patiently(
         except sqlite3.OperationalError as error:
             if _code(error) not in _BUSY or time.monotonic() >= deadline:
                 raise
-        time.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - so that waiters disperse
+        time.sleep(_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311 - so that waiters disperse
 
 
 def _code(error: sqlite3.Error) -> int:

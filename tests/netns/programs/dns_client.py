@@ -17,7 +17,7 @@ import time
 QUERY = (
     struct.pack(">6H", 0x1234, 0x0100, 1, 0, 0, 0) + b"\4name\4test\0" + struct.pack(">2H", 16, 1)
 )
-PATIENCE = 60.0
+TIMEOUT_S = 60.0
 AT_ONCE = 32
 """Queries without an answer; more might not fit into the buffer of a server that has to wait."""
 
@@ -47,7 +47,7 @@ def main(server: str, clients: list[str], padding: int) -> dict[str, str]:
     for name in itertools.islice(left, AT_ONCE):
         ask(name)
     answers: dict[str, str] = {}
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT_S
     while len(answers) < len(clients) and (seconds := end - time.monotonic()) > 0:
         for key, _ in waiting.select(seconds):
             name, sock = key.data

@@ -19,7 +19,7 @@ from tests.netns.programs.talking_client import ask
 
 FIRST = 10 << 24 | 64 << 16 | 1
 NEW = 10 << 24 | 70 << 16 | 1
-PATIENCE = 20.0
+TIMEOUT_S = 20.0
 
 
 def address(number: int) -> str:
@@ -39,7 +39,7 @@ class Flows:
             local = (address(FIRST + number), 0)
             reader, writer = await asyncio.open_connection(self.server, 80, local_addr=local)
             while not self.over.is_set():
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TIMEOUT_S):
                     await ask(reader, writer)
                 answered.release()
                 await asyncio.sleep(0.2)
@@ -50,7 +50,7 @@ class Flows:
     async def once(self, number: int) -> None:
         began = time.monotonic()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_S):
                 local = (address(NEW + number), 0)
                 reader, writer = await asyncio.open_connection(self.server, 80, local_addr=local)
                 await ask(reader, writer)
@@ -74,7 +74,7 @@ class Flows:
         answered = asyncio.Semaphore(0)
         tasks = [asyncio.create_task(self.talk(number, answered)) for number in range(count)]
         for _ in range(count):
-            await asyncio.wait_for(answered.acquire(), PATIENCE)
+            await asyncio.wait_for(answered.acquire(), TIMEOUT_S)
         tasks.append(asyncio.create_task(self.come(rate)))
         print("open", flush=True)
         await asyncio.to_thread(sys.stdin.read)

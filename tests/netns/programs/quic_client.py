@@ -15,7 +15,7 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 
-PATIENCE = 10.0
+TIMEOUT_S = 10.0
 
 
 async def transfer(
@@ -31,7 +31,7 @@ async def transfer(
         local_addr=(client, 0),
     )
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_S):
             talk.connect((server, 443, 0, 0) if ":" in server else (server, 443))
             await talk.wait_connected()
             reader, writer = await talk.create_stream()
@@ -40,7 +40,7 @@ async def transfer(
             await reader.readexactly(1)
         heard.release()
         await go.wait()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_S):
             writer.write(str(size).encode())
             writer.write_eof()
             return name, len(await reader.read())

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-PATIENCE = 60.0
+TIMEOUT_S = 60.0
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,7 +30,7 @@ async def talk(server: str, client: str, answered: asyncio.Semaphore) -> tuple[s
     reader, writer = await asyncio.open_connection(server, 80, local_addr=(client, 0))
     await ask(reader, writer)
     answered.release()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT_S
     try:
         while time.monotonic() < end:
             async with asyncio.timeout(end - time.monotonic()):
@@ -42,7 +42,7 @@ async def talk(server: str, client: str, answered: asyncio.Semaphore) -> tuple[s
         return client, {"reset": False, "served": None}
     else:
         return client, {"reset": False, "served": None}
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_S):
         reader, writer = await asyncio.open_connection(server, 80, local_addr=(client, 0))
         await ask(reader, writer)
     writer.close()

@@ -11,7 +11,7 @@ import time
 
 from vipnft.kernel.watch import Watch
 
-MOMENT = 0.5
+MOMENT_S = 0.5
 
 
 def main() -> None:
@@ -21,12 +21,12 @@ def main() -> None:
             poll.register(fileno, select.POLLIN)
         since, told = time.monotonic(), False
         while True:
-            woken = poll.poll(1000 * MOMENT / 5)
+            woken = poll.poll(1000 * MOMENT_S / 5)
             heard = watch.heard()
             if woken or heard:
                 print("heard" if heard else "woken", flush=True)
                 since, told = time.monotonic(), False
-            elif not told and time.monotonic() - since > MOMENT:
+            elif not told and time.monotonic() - since > MOMENT_S:
                 print("quiet", flush=True)
                 told = True
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vipnft.lab.frames import ACK, ARP_REQUEST, ICMP, RST, SNAP, SYN, TCP, UDP, Frame, parse
+from vipnft.lab.frames import ACK, ARP_REQUEST, ICMP, RST, SNAP_BYTES, SYN, TCP, UDP, Frame, parse
 
 HOST, ROUTER = "02:00:00:00:00:01", "02:00:00:01:00:00"
 CLIENT, VIP = "10.64.0.1", "192.0.2.100"
@@ -96,15 +96,15 @@ def test_a_later_fragment_has_no_ports() -> None:
 
 def test_the_longest_header_fits_into_what_is_read() -> None:
     whole = ethernet(0x0800, ipv4(TCP, tcp(SYN), options=b"\1" * 40))
-    assert len(whole) <= SNAP
+    assert len(whole) <= SNAP_BYTES
 
 
-@given(st.binary(max_size=SNAP))
+@given(st.binary(max_size=SNAP_BYTES))
 def test_noise_is_no_error(data: bytes) -> None:
     assert (parse(data) is None) == (len(data) < 14)
 
 
-@given(st.sampled_from([0x0800, 0x0806]), st.binary(max_size=SNAP))
+@given(st.sampled_from([0x0800, 0x0806]), st.binary(max_size=SNAP_BYTES))
 def test_noise_behind_a_known_ethertype_is_no_error(kind: int, rest: bytes) -> None:
     assert parse(ethernet(kind, rest)) is not None
 
