@@ -8,6 +8,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from vipnft.errors import UsageError
 
@@ -23,6 +24,18 @@ Owners = tuple[str, ...]
 
 Drains = Mapping[int, Mapping[str, float]]
 """By bucket, the hosts that may still drain it, and until when (CLOCK_BOOTTIME, seconds)."""
+
+
+class Entry(NamedTuple):
+    """A key's value in the agents' store. `version` is unique and growing for the key; 0 means
+    there is no key."""
+
+    value: bytes
+    version: int
+
+
+Snapshot = Mapping[str, Entry]
+"""Every key of a cluster in the store, as they were together at one moment."""
 
 
 class Mode(enum.StrEnum):

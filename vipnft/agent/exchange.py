@@ -6,13 +6,12 @@ Rule 2: that the store is away, and that it is back, is a line in the log each.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from vipnft.agent import systemd
 from vipnft.agreement.effects import Reply, Transact
 from vipnft.agreement.records import TABLE, Member, members
-from vipnft.model import Agents, StoreLoss
+from vipnft.model import Agents, Snapshot, StoreLoss
 from vipnft.store.contract import Store, StoreError, StoreUnknown, StoreUnreachable
 
 _BACKOFF_S = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
@@ -26,7 +25,7 @@ class Exchange:
     def __init__(self, store: Store, agents: Agents, log: Log) -> None:
         self._store, self._agents, self._log = store, agents, log
         self._timeout = agents.lease / 4
-        self._snapshot: Mapping[str, Any] = {}
+        self._snapshot: Snapshot = {}
         self._away_since: float | None = None
         self.hints: int | None = None
 

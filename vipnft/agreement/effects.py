@@ -7,9 +7,9 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from vipnft.agreement.records import Standing, Table
+from vipnft.model import Snapshot
 
 
 class End(enum.StrEnum):
@@ -91,7 +91,7 @@ class Reply:
     """A store's answer; `now` is this host's monotonic clock after it arrived."""
 
     done: bool
-    snapshot: Mapping[str, Any]
+    snapshot: Snapshot
     now: float
 
 

@@ -18,7 +18,7 @@ Rule 8: no clock, store or kernel here: effects go out, results come in. What is
 """
 
 from collections.abc import Generator
-from typing import Any, NamedTuple
+from typing import Any
 
 from vipnft.agreement.effects import (
     Adopt,
@@ -60,6 +60,7 @@ from vipnft.agreement.steps import (
     takeover,
 )
 from vipnft.errors import UsageError
+from vipnft.model import Entry
 
 Effects = Generator[Effect, Any, End]
 
@@ -67,12 +68,7 @@ _TRIES = 5
 """Of giving buckets away while others give theirs."""
 
 
-class _Key(NamedTuple):
-    value: bytes
-    version: int
-
-
-_NOBODY = _Key(b"", 0)
+_NOBODY = Entry(b"", 0)
 
 
 class _Known:

@@ -9,10 +9,9 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from vipnft.errors import VipnftError
-from vipnft.model import Owners
+from vipnft.model import Owners, Snapshot
 
 TABLE = "table"
 RENEWAL_S = 2.0
@@ -152,7 +151,7 @@ def patience(lease: float) -> float:
     return lease * 1.1 + 0.05
 
 
-def members(snapshot: Mapping[str, Any]) -> dict[str, Member]:
+def members(snapshot: Snapshot) -> dict[str, Member]:
     """Return every host's key in a snapshot, by host; what no agent wrote is left out."""
     loaded = {
         key.removeprefix("host/"): Member.load(entry.value)
@@ -162,7 +161,7 @@ def members(snapshot: Mapping[str, Any]) -> dict[str, Member]:
     return {host: member for host, member in loaded.items() if member is not None}
 
 
-def order(snapshot: Mapping[str, Any], host: str) -> Order:
+def order(snapshot: Snapshot, host: str) -> Order:
     """Return what was ordered for a host."""
     entry = snapshot.get(order_of(host))
     return Order.load(entry.value) if entry else Order()

@@ -14,7 +14,8 @@ from vipnft.errors import UsageError
 
 if TYPE_CHECKING:
     from vipnft.agreement.records import Order
-    from vipnft.store.contract import Snapshot, Store
+    from vipnft.model import Snapshot
+    from vipnft.store.contract import Store
 
 _STORE_POLL_S = 5.0  # seconds in which a store must answer a person
 _LOOK_S = 0.05

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from vipnft.agreement.records import TABLE, Standing, Table, members, order
+from vipnft.model import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class ClusterReport:
     gone: tuple[str, ...]
 
 
-def build(name: str, snapshot: Mapping[str, Any], silent: Collection[str]) -> ClusterReport:
+def build(name: str, snapshot: Snapshot, silent: Collection[str]) -> ClusterReport:
     """Return what a snapshot of the store says; the keys of `silent` hosts stand still."""
     known = members(snapshot)
     table = Table.load(snapshot[TABLE].value) if TABLE in snapshot else None

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from vipnft.errors import VipnftError
+from vipnft.model import Snapshot
 
 SCHEMES = {
     "sqlite": "sqlite:///absolute/path",
@@ -42,17 +43,6 @@ class StoreRefused(StoreError):  # noqa: N818
 
 class StoreCorrupt(StoreError):  # noqa: N818
     """What is there is damaged or not ours: nothing was written."""
-
-
-class Entry(NamedTuple):
-    """A key's value. `version` is unique and growing for the key; 0 means there is no key."""
-
-    value: bytes
-    version: int
-
-
-Snapshot = Mapping[str, Entry]
-"""Every key of this cluster, as they were together at one moment."""
 
 
 class Answer(NamedTuple):

@@ -17,10 +17,9 @@ from itertools import chain
 from typing import Any, Self
 from urllib.parse import quote
 
+from vipnft.model import Entry, Snapshot
 from vipnft.store.contract import (
     Answer,
-    Entry,
-    Snapshot,
     StoreCorrupt,
     StoreRefused,
     StoreUnknown,

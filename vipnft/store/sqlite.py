@@ -20,9 +20,9 @@ from typing import Self
 from urllib.parse import unquote
 
 from vipnft.errors import UsageError
+from vipnft.model import Entry
 from vipnft.store.contract import (
     Answer,
-    Entry,
     StoreCorrupt,
     StoreError,
     StoreRefused,

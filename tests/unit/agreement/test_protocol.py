@@ -10,7 +10,7 @@ import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -30,6 +30,7 @@ from vipnft.agreement.effects import (
 from vipnft.agreement.protocol import Life
 from vipnft.agreement.records import Standing, key_of
 from vipnft.errors import UsageError
+from vipnft.model import Entry
 
 BUCKETS = 4
 LEASE = 1.0
@@ -37,11 +38,6 @@ NAMES = ("a", "b", "c", "d")
 
 
 NOTHING = Adopt(None, "")
-
-
-class Entry(NamedTuple):
-    value: bytes
-    version: int
 
 
 class OverlapError(AssertionError):

@@ -1,24 +1,18 @@
 """What `status --cluster` says: its text, and the JSON that programs read."""
 
 import json
-from typing import NamedTuple
 
 from vipnft.agreement.records import TABLE, Member, Order, Standing, Table, key_of, order_of
 from vipnft.cli import cluster_report
-
-
-class Entry(NamedTuple):
-    value: bytes
-    version: int = 1
-
+from vipnft.model import Entry
 
 OWNERS = ("web1", "web2", "web9", "web2")
 SNAPSHOT = {
-    TABLE: Entry(Table(OWNERS, {0: frozenset({"web2"})}).dump()),
-    key_of("web1"): Entry(Member("a", 1, 1.0, 1).dump()),
-    key_of("web2"): Entry(Member("b", 1, 1.5, 10, Standing.FAILING).dump()),
-    key_of("web3"): Entry(Member("c", 1, 1.0, 0, Standing.DRAINED).dump()),
-    order_of("web3"): Entry(Order(drained=True).dump()),
+    TABLE: Entry(Table(OWNERS, {0: frozenset({"web2"})}).dump(), 1),
+    key_of("web1"): Entry(Member("a", 1, 1.0, 1).dump(), 1),
+    key_of("web2"): Entry(Member("b", 1, 1.5, 10, Standing.FAILING).dump(), 1),
+    key_of("web3"): Entry(Member("c", 1, 1.0, 0, Standing.DRAINED).dump(), 1),
+    order_of("web3"): Entry(Order(drained=True).dump(), 1),
 }
 
 
