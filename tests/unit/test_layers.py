@@ -5,6 +5,7 @@ stands in one layer knows nothing of its neighbours there.
 """
 
 import ast
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -27,13 +28,17 @@ LAYERS = (
 PURE = {"errors", "model", "config", "buckets", "ruleset", "agreement"}
 PURE_MODULES = {
     "agent.reception", "cli.cluster_report", "cli.plan_report", "cli.status_report", "host.drift",
-    "host.probe",
+    "host.probe", "host.settings",
 }  # fmt: skip
-IMPURE_STDLIB = {
-    "asyncio", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib",
-    "random", "secrets", "select", "signal", "socket", "subprocess", "sys", "tempfile",
-    "threading", "time",
+PURE_STDLIB = {
+    "bisect", "collections", "dataclasses", "difflib", "enum", "functools", "hashlib", "ipaddress",
+    "itertools", "json", "math", "re", "struct", "tomllib", "typing",
 }  # fmt: skip
+# What imports or runs code by its name: no import would show.
+BY_NAME = {"builtins", "importlib", "pkgutil", "runpy"}
+CALLED_BY_NAME = {"__import__", "compile", "eval", "exec"}
+# Modules above its own layer that a module runs as a program.
+PROGRAMS = {"lab.warm": {"cli.forkserver"}}
 # The only modules that may import each third-party package.
 EDGES = {
     "dns": {"agent.checks"},
@@ -92,14 +97,24 @@ def room(module: str) -> str:
     return module.partition(".")[0]
 
 
+def reach(module: str) -> set[str]:
+    """Return the rooms from which a module may import: its own, and those below."""
+    if not module:
+        return set()
+    layer = next(n for n, several in enumerate(LAYERS) if room(module) in several)
+    return {one for several in LAYERS[:layer] for one in several} | {room(module)}
+
+
 @pytest.mark.parametrize("module", sorted(TREES))
 def test_imports_run_downwards(module: str) -> None:
-    if not module:
-        assert not OURS[module]
-        return
-    layer = next(n for n, several in enumerate(LAYERS) if room(module) in several)
-    below = {one for several in LAYERS[:layer] for one in several}
-    assert {room(one) for one in OURS[module]} <= below | {room(module)}
+    assert {room(one) for one in OURS[module]} <= reach(module)
+
+
+@pytest.mark.parametrize("module", sorted(TREES))
+def test_a_module_is_named_in_a_string_by_those_who_may_import_it(module: str) -> None:
+    strings = {n.value for n in ast.walk(TREES[module]) if isinstance(n, ast.Constant)}
+    named = {name for name in TREES if f"vipnft.{name}" in strings} - PROGRAMS.get(module, set())
+    assert {room(one) for one in named} <= reach(module)
 
 
 def test_there_is_no_circle() -> None:
@@ -108,9 +123,18 @@ def test_there_is_no_circle() -> None:
 
 @pytest.mark.parametrize("module", sorted(TREES))
 def test_nothing_is_imported_relatively_or_by_name(module: str) -> None:
+    nodes = list(ast.walk(TREES[module]))
     assert not any(found.startswith(".") for found in IMPORTS[module])
-    assert not {"importlib", "runpy"} & {found.split(".")[0] for found in IMPORTS[module]}
-    assert "__import__" not in {n.id for n in ast.walk(TREES[module]) if isinstance(n, ast.Name)}
+    assert not BY_NAME & {found.split(".")[0] for found in IMPORTS[module]}
+    assert not CALLED_BY_NAME & {node.id for node in nodes if isinstance(node, ast.Name)}
+    assert "sys.modules" not in {ast.unparse(n) for n in nodes if isinstance(n, ast.Attribute)}
+
+
+@pytest.mark.parametrize("module", sorted(TREES))
+def test_the_package_itself_is_no_way_to_a_module(module: str) -> None:
+    """After `import vipnft` all that anybody has imported can be had as its attribute."""
+    plain = [n for n in ast.walk(TREES[module]) if isinstance(n, ast.Import)]
+    assert not [a.name for n in plain for a in n.names if a.name.split(".")[0] == "vipnft"]
 
 
 def test_no_function_imports_a_name_that_its_module_has() -> None:
@@ -126,7 +150,16 @@ def test_no_function_imports_a_name_that_its_module_has() -> None:
 
 @pytest.mark.parametrize("module", sorted(m for m in TREES if room(m) in PURE or m in PURE_MODULES))
 def test_a_pure_module_has_nothing_of_the_world(module: str) -> None:
-    assert not {name.split(".")[0] for name in IMPORTS[module]} & IMPURE_STDLIB
+    roots = {name.split(".")[0] for name in IMPORTS[module]}
+    assert roots & sys.stdlib_module_names <= PURE_STDLIB
+    assert all(room(one) in PURE or one in PURE_MODULES for one in OURS[module])
+    calls = {node.id for node in ast.walk(TREES[module]) if isinstance(node, ast.Name)}
+    assert not {"open", "input"} & calls
+
+
+def test_every_third_party_package_is_known() -> None:
+    roots = {name.split(".")[0] for names in IMPORTS.values() for name in names}
+    assert roots - sys.stdlib_module_names - {"vipnft"} == set(EDGES) - {"sqlite3"}
 
 
 @pytest.mark.parametrize("package", EDGES)
