@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from vipnft.buckets.phases import Phase
 from vipnft.errors import KernelError
-from vipnft.host import announce, apply, down, facts, locks, record
+from vipnft.host import announce, apply, down, locks, record
 from vipnft.host.change import Change
 from vipnft.host.drift import bucket_drift, link_drift, skeleton_drift
-from vipnft.host.facts import current
+from vipnft.host.facts import connections, counters, current, gather
 from vipnft.host.preflight import fit
 from vipnft.host.record import draft
 from vipnft.kernel import nft
@@ -101,18 +101,18 @@ class Dataplane:
             return ()
         with locks.locked(), locks.uninterrupted():
             with Links() as links:
-                found = facts.facts(links, applied)
+                facts = gather(links, applied)
             lines = (
-                *link_drift(applied, found),
-                *skeleton_drift(self._text, found.tables, leased=True),
+                *link_drift(applied, facts),
+                *skeleton_drift(self._text, facts.tables, leased=True),
             )
             text = self._text
-            for name, link in found.links.items() if self._mode is not Mode.HUB else ():
+            for name, link in facts.links.items() if self._mode is not Mode.HUB else ():
                 if link.mac != self._macs.get(name):
                     lines += (f"{name}'s MAC is {link.mac}, not {self._macs.get(name)}",)
                     text = {}  # the rules name the old one
-            if "netdev" in found.tables and "inet" in found.tables:
-                lines += bucket_drift(current(applied), found.cells)
+            if "netdev" in facts.tables and "inet" in facts.tables:
+                lines += bucket_drift(current(applied), facts.cells)
             if lines:
                 self._bring(applied.owners, applied.drains, applied, text)
         self._sound = True
@@ -120,11 +120,11 @@ class Dataplane:
 
     def connections(self) -> Counter[int]:
         """Return how many live connections this host has in each bucket: TCP's, and QUIC's."""
-        return facts.connections(self._applied) if self._applied else Counter()
+        return connections(self._applied) if self._applied else Counter()
 
     def taken(self) -> int:
         """Return how many packets this host has taken since its rules were loaded."""
-        return sum(packets for packets, _ in facts.counters().values())
+        return sum(packets for packets, _ in counters().values())
 
     def announce(self) -> None:
         """Tell the segments where the VIPs are; UsageError if it can't."""
@@ -140,14 +140,14 @@ class Dataplane:
         self, owners: Owners, drains: Drains, before: Applied | None, text: dict[str, str]
     ) -> None:
         with Links() as links:
-            there = fit(links, self._cluster, self._name, self._mode, before)
-            now = draft(links, there, before, self._cluster, name=self._name, mode=self._mode)
+            own_links = fit(links, self._cluster, self._name, self._mode, before)
+            now = draft(links, own_links, before, self._cluster, name=self._name, mode=self._mode)
             now = replace(now, owners=owners, drains=drains, leased=True)
             expected = text or apply.ABSENT
-            outcome = Change(links, there, before, now).run(expected, facts.facts(links, now))
+            outcome = Change(links, own_links, before, now).run(expected, gather(links, now))
         if outcome.swapped or not text or text.keys() != apply.ABSENT.keys():
             self._text = nft.listing(TABLES)
-            self._macs = {name: link.mac for name, link in there.items()}
+            self._macs = {name: link.mac for name, link in own_links.items()}
         self._applied, self._phases, self._sound = now, current(now), True
 
 

@@ -15,7 +15,7 @@ from vipnft.host import locks, record
 from vipnft.host.announce import announced
 from vipnft.host.change import Change, Outcome
 from vipnft.host.drift import drift
-from vipnft.host.facts import current, expectation, facts, macs
+from vipnft.host.facts import current, expectation, gather, macs
 from vipnft.host.locks import AGENT_GONE, START_AGENT, require_untended, uninterrupted
 from vipnft.host.preflight import fit, require_privileged, require_same_deal
 from vipnft.host.record import draft
@@ -50,35 +50,35 @@ def apply(
         require_untended()
         if before and before.leased:
             raise UsageError(AGENT_GONE, fix=START_AGENT)
-        found = fit(links, cluster, name, mode, before)
+        own_links = fit(links, cluster, name, mode, before)
         for gone in dead:
             _require_other(gone, name)
             if before is None or gone not in before.cluster.weights:
                 cluster.require_host(gone)
         if before and not reshuffle:
             require_same_deal(before.cluster, cluster)
-        now = draft(links, found, before, cluster, name=name, mode=mode)
+        now = draft(links, own_links, before, cluster, name=name, mode=mode)
         owners, drains = _owners(before, cluster, name, drain, dead)
         now = replace(now, owners=owners, drains=drains)
-        outcome = _bring(links, found, before, now)
+        outcome = _bring(links, own_links, before, now)
     return announced(outcome, now) if outcome.changed else outcome
 
 
 def release(buckets: Sequence[int], to: str, drain: int) -> Outcome:
     """Give buckets of this host to host `to`, and drain them: the first half of a move."""
-    with _applied() as (links, found, before):
+    with _applied() as (links, own_links, before):
         _require_other(to, before.host)
         foreign = [b for b in buckets if before.owners[b] != before.host]
         if foreign:
             raise UsageError(
                 f"{before.host} does not own {ranges(foreign)}", fix="see `vipnft status`"
             )
-        return _bring(links, found, before, _moved(before, buckets, to, drain))
+        return _bring(links, own_links, before, _moved(before, buckets, to, drain))
 
 
 def take(buckets: Sequence[int], source: str | None, drain: int) -> Outcome:
     """Take buckets: from host `source`, which drains them, or at once where it is None."""
-    with _applied() as (links, found, before):
+    with _applied() as (links, own_links, before):
         if source is not None:
             _require_other(source, before.host)
         mine = [b for b in buckets if before.owners[b] == before.host]
@@ -86,20 +86,20 @@ def take(buckets: Sequence[int], source: str | None, drain: int) -> Outcome:
             raise UsageError(f"{before.host} owns {ranges(mine)} already", fix="leave them out")
         if source is not None:
             held = replace(before, owners=given(before.owners, buckets, source))
-            return _bring(links, found, before, _moved(held, buckets, before.host, drain))
-        return _bring(links, found, before, _moved(before, buckets, before.host, 0))
+            return _bring(links, own_links, before, _moved(held, buckets, before.host, drain))
+        return _bring(links, own_links, before, _moved(before, buckets, before.host, 0))
 
 
 def _bring(
-    links: Links, there: Mapping[str, Link], before: Applied | None, now: Applied
+    links: Links, own_links: Mapping[str, Link], before: Applied | None, now: Applied
 ) -> Outcome:
-    found = facts(links, now)
+    facts = gather(links, now)
     # Where nothing stands there is nothing to compare.
-    expected = expectation(now, macs(now, found.links)) if found.tables else ABSENT
+    expected = expectation(now, macs(now, facts.links)) if facts.tables else ABSENT
     same = before is not None and replace(now, drains=before.drains) == before
-    if same and not drift(now, expected, found, current(now)):
+    if same and not drift(now, expected, facts, current(now)):
         return Outcome(changed=False)
-    return Change(links, there, before, now).run(expected, found)
+    return Change(links, own_links, before, now).run(expected, facts)
 
 
 def _owners(
@@ -121,8 +121,8 @@ def _without(cluster: Cluster, name: str) -> Owners:
 
 
 def _moved(before: Applied, buckets: Sequence[int], to: str, drain: int) -> Applied:
-    owners, now = given(before.owners, buckets, to), clock.boottime()
-    drains = move(before.owners, owners, before.drains, now=now, drain=drain)
+    owners = given(before.owners, buckets, to)
+    drains = move(before.owners, owners, before.drains, now=clock.boottime(), drain=drain)
     return replace(before, owners=owners, drains=drains)
 
 
@@ -144,5 +144,5 @@ def _applied() -> Iterator[tuple[Links, dict[str, Link], Applied]]:
         require_untended()
         if applied is None:
             raise UsageError("nothing is applied here", fix="vipnft apply --switch")
-        found = fit(links, applied.cluster, applied.host, applied.mode, applied)
-        yield links, found, applied
+        own_links = fit(links, applied.cluster, applied.host, applied.mode, applied)
+        yield links, own_links, applied

@@ -39,40 +39,40 @@ class Outcome:
 def whole(applied: Applied, macs: Mapping[str, str], *, granted: bool) -> Commands:
     """Return the transaction that loads all of what is applied, as it is by now; `macs` are the
     interfaces' own."""
-    a = applied
-    now = current(applied)
+    a, phases = applied, current(applied)
     return transactions.whole(
-        a.cluster, a.host, a.mode, macs, now, granted=granted, leased=a.leased
+        a.cluster, a.host, a.mode, macs, phases, granted=granted, leased=a.leased
     )
 
 
 class Change:
-    """A change from `before` (None: nothing is applied) to `now`."""
+    """A change from `before` (None: nothing is applied) to `now`; `own_links` are the interfaces
+    that this host has on the segments, by name."""
 
     def __init__(
-        self, links: Links, found: Mapping[str, Link], before: Applied | None, now: Applied
+        self, links: Links, own_links: Mapping[str, Link], before: Applied | None, now: Applied
     ) -> None:
-        self._links, self._found, self._before, self._now = links, found, before, now
+        self._links, self._own_links, self._before, self._now = links, own_links, before, now
         self._undo: list[Undo] = []
         self._notes: list[str] = []
         self._swapped, self._moved = False, 0
         self._remembered: Applied | None = None
 
-    def run(self, expected: Mapping[str, str], found: Facts) -> Outcome:
-        """Do every step that `found` needs; undo them all if one fails."""
+    def run(self, expected: Mapping[str, str], facts: Facts) -> Outcome:
+        """Do every step that `facts` ask for; undo them all if one fails."""
         try:
             self._remember()
-            self._settings(found)
+            self._settings(facts)
             self._leave()
-            if skeleton_drift(expected, found.tables, leased=self._now.leased):
+            if skeleton_drift(expected, facts.tables, leased=self._now.leased):
                 # With nothing but the rules to change, they come granted: no gap.
-                ready = self._before is not None and not link_drift(self._now, found)
+                ready = self._before is not None and not link_drift(self._now, facts)
                 self._rules(granted=ready)
             else:
                 self._elements()
             for interface in self._now.worn:
-                self._listen(interface, found)
-            self._come(found)
+                self._listen(interface, facts)
+            self._come(facts)
             if not self._now.leased:
                 nft.apply(transactions.grant())
             if self._remembered != self._now:
@@ -115,14 +115,14 @@ class Change:
         else:
             record.forget()
 
-    def _settings(self, found: Facts) -> None:
-        for key, values in wanted_sysctls(self._found, self._now.mode).items():
-            value = found.sysctls[key]
+    def _settings(self, facts: Facts) -> None:
+        for key, values in wanted_sysctls(self._own_links, self._now.mode).items():
+            value = facts.sysctls[key]
             if value is not None and value not in values:
                 self._do(partial(sysctl.write, key, values[0]), partial(sysctl.write, key, value))
 
     def _rules(self, *, granted: bool) -> None:
-        macs = {interface: link.mac for interface, link in self._found.items()}
+        macs = {interface: link.mac for interface, link in self._own_links.items()}
         self._swapped = self._before is not None
         old = whole(self._before, macs, granted=True) if self._before else transactions.nothing()
         self._do(
@@ -140,22 +140,22 @@ class Change:
         )
         self._do(partial(nft.apply, commands), partial(_settle, self._before or self._now))
 
-    def _listen(self, interface: str, found: Facts) -> None:
-        link, links = self._found[interface], self._links
-        now = found.links[interface]
+    def _listen(self, interface: str, facts: Facts) -> None:
+        link, links = self._own_links[interface], self._links
+        seen = facts.links[interface]
         before = self._before.worn.get(interface) if self._before else None
         nic = next(nic for nic in self._now.nics if nic.interface == interface)
         listen, groups = nic.listen_mac(self._now.mode), ndp.groups(nic, self._now.mode)
         if self._now.mode is Mode.HUB:
-            if now.mac != listen:
+            if seen.mac != listen:
                 self._do(
                     lambda: self._notes.extend(links.set_mac(link, listen)),
                     lambda: links.set_mac(link, link.mac),
                 )
-        elif self._now.mode is not Mode.IGMP and listen not in now.filters:
+        elif self._now.mode is not Mode.IGMP and listen not in seen.filters:
             self._do(partial(links.listen, link, listen), partial(links.unlisten, link, listen))
         for group in groups:
-            if group not in now.groups:
+            if group not in seen.groups:
                 self._do(partial(links.join, link, group), partial(links.leave, link, group))
         for gone in before.filters if before else ():
             if gone != listen:
@@ -172,9 +172,9 @@ class Change:
                     partial(self._links.add_address, gone),
                 )
 
-    def _come(self, found: Facts) -> None:
+    def _come(self, facts: Facts) -> None:
         for vip in self._now.cluster.vips:
-            if "lo" not in found.carriers[str(vip)]:
+            if "lo" not in facts.carriers[str(vip)]:
                 self._do(
                     partial(self._links.add_address, str(vip)),
                     partial(self._links.remove_address, str(vip)),

@@ -44,19 +44,22 @@ def give_back() -> Outcome:
 
 def _steps_down(links: Links, applied: Applied, notes: list[str]) -> Iterator[Undo]:
     # By their index: they may have other names by now.
-    there = {name: links.at(worn.index) for name, worn in applied.worn.items()}
-    known = {name: link for name, link in there.items() if link is not None}
+    own_links = {
+        name: link
+        for name, worn in applied.worn.items()
+        if (link := links.at(worn.index)) is not None
+    }
     if nft.listing((NETDEV,)):
         yield _revoke
     for vip in applied.addresses:
         yield partial(links.remove_address, vip)
-    for name, link in known.items():
+    for name, link in own_links.items():
         yield from _unlisten(links, link, applied.worn[name], applied.mode, notes)
     yield partial(nft.apply, transactions.nothing())
     for key, value in applied.sysctls.items():
         name = next((one for one in applied.worn if f"/conf/{one}/" in key), "")
-        if name in known:
-            here = key.replace(f"/conf/{name}/", f"/conf/{known[name].name}/")
+        if name in own_links:
+            here = key.replace(f"/conf/{name}/", f"/conf/{own_links[name].name}/")
             if sysctl.read(here) != value:
                 yield partial(sysctl.write, here, value)
 

@@ -53,21 +53,21 @@ class Facts:
 
 
 def drift(
-    applied: Applied, expected: Mapping[str, str], found: Facts, phases: Sequence[Phase]
+    applied: Applied, expected: Mapping[str, str], facts: Facts, phases: Sequence[Phase]
 ) -> tuple[str, ...]:
     """Return what differs from what was applied, a line each; nothing where all is well.
 
     `expected` is each nft table's text by family, as this kernel lists the ruleset; `phases`
     what the host is to do with each bucket by now.
     """
-    tables = skeleton_drift(expected, found.tables, leased=applied.leased)
-    buckets = () if "netdev" not in found.tables else bucket_drift(phases, found.cells)
-    return (*link_drift(applied, found), *tables, *buckets)
+    tables = skeleton_drift(expected, facts.tables, leased=applied.leased)
+    buckets = () if "netdev" not in facts.tables else bucket_drift(phases, facts.cells)
+    return (*link_drift(applied, facts), *tables, *buckets)
 
 
-def link_drift(applied: Applied, found: Facts) -> tuple[str, ...]:
+def link_drift(applied: Applied, facts: Facts) -> tuple[str, ...]:
     """Return what differs outside the nft tables."""
-    return tuple(_links(applied, found))
+    return tuple(_links(applied, facts))
 
 
 def skeleton_drift(
@@ -124,21 +124,21 @@ def _skeleton(listing: str, moving: Collection[str]) -> str:
     return "\n".join(kept)
 
 
-def _links(applied: Applied, found: Facts) -> Iterator[str]:
+def _links(applied: Applied, facts: Facts) -> Iterator[str]:
     for nic in applied.nics:
-        link = found.links.get(nic.interface)
+        link = facts.links.get(nic.interface)
         if link is None:
             yield f"interface {nic.interface} is gone"
         else:
             yield from _link(applied, nic, link)
-    for vip, carriers in found.carriers.items():
+    for vip, carriers in facts.carriers.items():
         if "lo" not in carriers:
             yield f"address {vip} is gone from lo"
         for other in sorted(set(carriers) - {"lo"}):
             yield f"address {vip} is on {other}, where the stack itself may answer for it"
-    interfaces = [nic.interface for nic in applied.nics if nic.interface in found.links]
+    interfaces = [nic.interface for nic in applied.nics if nic.interface in facts.links]
     for key, values in wanted_sysctls(interfaces, applied.mode).items():
-        value = found.sysctls.get(key)
+        value = facts.sysctls.get(key)
         if value is not None and value not in values:
             yield f"sysctl {key} is {value}, not {values[0]}"
 

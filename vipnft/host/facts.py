@@ -27,8 +27,9 @@ def cells(size: int) -> list[elements.Cell]:
 def inspect(applied: Applied) -> tuple[str, ...]:
     """Return how the kernel differs from what was applied, a line each."""
     with Links() as links:
-        found = facts(links, applied)
-    return drift(applied, expectation(applied, macs(applied, found.links)), found, current(applied))
+        facts = gather(links, applied)
+    expected = expectation(applied, macs(applied, facts.links))
+    return drift(applied, expected, facts, current(applied))
 
 
 def counters() -> Mapping[int, tuple[int, int]]:
@@ -59,9 +60,8 @@ def connections(applied: Applied) -> Counter[int]:
     return found
 
 
-def facts(links: Links, applied: Applied) -> Facts:
+def gather(links: Links, applied: Applied) -> Facts:
     """Return what the kernel holds now of what `applied` is about."""
-    there = present(links, applied)
     return Facts(
         links={
             name: LinkFacts(
@@ -72,7 +72,7 @@ def facts(links: Links, applied: Applied) -> Facts:
                 filters=links.filters(link),
                 groups=links.groups(link),
             )
-            for name, link in there.items()
+            for name, link in present(links, applied).items()
         },
         carriers=links.carriers(*applied.cluster.vips),
         sysctls={
@@ -90,10 +90,10 @@ def present(links: Links, applied: Applied) -> dict[str, Link]:
     return {name: link for name, link in found.items() if link is not None}
 
 
-def macs(applied: Applied, found: Mapping[str, Link | LinkFacts]) -> dict[str, str]:
+def macs(applied: Applied, links: Mapping[str, Link | LinkFacts]) -> dict[str, str]:
     """Return each interface's own MAC, of one that is gone the last known."""
     last = {name: worn.mac for name, worn in applied.worn.items()}
-    return last | {name: link.mac for name, link in found.items()}
+    return last | {name: link.mac for name, link in links.items()}
 
 
 def expectation(applied: Applied, macs: Mapping[str, str]) -> dict[str, str]:

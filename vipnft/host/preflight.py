@@ -69,9 +69,9 @@ def require_same_deal(old: Cluster, new: Cluster) -> None:
 
 def look(links: Links, cluster: Cluster, name: str) -> Machine:
     """Return what `findings` is a function of."""
-    there = {nic.interface: links.find(nic.interface) for nic in cluster.nics(name)}
+    found = {nic.interface: links.find(nic.interface) for nic in cluster.nics(name)}
     return Machine(
-        links={interface: link for interface, link in there.items() if link is not None},
+        links={interface: link for interface, link in found.items() if link is not None},
         every=links.every(),
         carriers=links.carriers(*cluster.vips),
         conflicts={str(vip): links.conflict(vip) for vip in cluster.vips},
@@ -147,9 +147,9 @@ def _standing(nics: Sequence[Nic], before: Applied | None, mode: Mode) -> Iterat
 def _nic(machine: Machine, nic: Nic, before: Applied | None, mode: Mode) -> Iterator[Finding]:
     interface, link = nic.interface, machine.links.get(nic.interface)
     if link is None:
-        there = ", ".join(one.name for one in machine.every)
+        names = ", ".join(one.name for one in machine.every)
         yield _fail(
-            f"interface {interface} is not on this machine (it has {there})",
+            f"interface {interface} is not on this machine (it has {names})",
             "set interface in the cluster file's [[host]]",
             passing=True,
         )

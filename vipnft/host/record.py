@@ -109,7 +109,7 @@ def forget() -> None:
 
 def draft(
     links: Links,
-    found: Mapping[str, Link],
+    own_links: Mapping[str, Link],
     before: Applied | None,
     cluster: Cluster,
     *,
@@ -120,19 +120,21 @@ def draft(
     carriers = links.carriers(*cluster.vips)
     added = before.addresses if before else ()
     old = before.worn if before else {}
-    fresh = [i for i, link in found.items() if i not in old or old[i].index != link.index]
+    settings = before.sysctls if before else {}
+    fresh = [i for i, link in own_links.items() if i not in old or old[i].index != link.index]
     values = {key: sysctl.read(key) for key in wanted_sysctls(fresh, mode)}
-    known = before.sysctls if before else {}
     return Applied(
         cluster=cluster,
         host=name,
         mode=mode,
         owners=(),
         worn={
-            nic.interface: _fresh(links, found[nic.interface], nic, mode, old.get(nic.interface))
+            nic.interface: _fresh(
+                links, own_links[nic.interface], nic, mode, old.get(nic.interface)
+            )
             for nic in cluster.nics(name)
         },
-        sysctls={**known, **{key: value for key, value in values.items() if value is not None}},
+        sysctls={**settings, **{key: value for key, value in values.items() if value is not None}},
         addresses=tuple(
             str(vip) for vip in cluster.vips if str(vip) in added or not carriers[str(vip)]
         ),
@@ -148,10 +150,10 @@ def _fresh(
         if before and before.index == link.index
         else InterfaceRecord(index=link.index, mac=link.mac)
     )
-    listen, there = nic.listen_mac(mode), links.groups(link)
+    listen, joined = nic.listen_mac(mode), links.groups(link)
     filters: tuple[str, ...] = ()
     if mode in {Mode.SWITCH, Mode.MULTICAST}:
         ours = listen in old.filters or listen not in links.filters(link)
         filters = (listen,) if ours else ()
-    groups = tuple(g for g in ndp.groups(nic, mode) if g in old.groups or g not in there)
+    groups = tuple(g for g in ndp.groups(nic, mode) if g in old.groups or g not in joined)
     return replace(old, filters=filters, groups=groups)
