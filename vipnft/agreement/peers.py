@@ -15,7 +15,7 @@ from vipnft.agreement.effects import Reply
 from vipnft.agreement.records import RENEWAL_S, key_of, members, order, patience
 
 
-class Others:
+class Peers:
     """The other hosts' keys, as `me` saw them change; `lease` is this host's own, in seconds."""
 
     def __init__(self, me: str, lease: float) -> None:

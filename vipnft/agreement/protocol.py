@@ -35,7 +35,7 @@ from vipnft.agreement.effects import (
     Wish,
 )
 from vipnft.agreement.outlook import Outlook
-from vipnft.agreement.peers import Others
+from vipnft.agreement.peers import Peers
 from vipnft.agreement.records import (
     RENEWAL_S,
     TABLE,
@@ -105,7 +105,7 @@ class Life:
         self._lives = {params.incarnation, *params.former}
         self._slot = 0
         self._order = Order()
-        self._others = Others(params.me, params.lease)
+        self._peers = Peers(params.me, params.lease)
         self._outlook = Outlook(params.me)
 
     def live(self) -> Effects:
@@ -134,7 +134,7 @@ class Life:
         """Wait for the next beat; where buckets are about to come or a host to be declared
         dead, look for that meanwhile."""
         while self._known.table:
-            most = self._others.until_lost(now, parties(self._known.table))
+            most = self._peers.until_lost(now, parties(self._known.table))
             self.wish = yield Wait(self._outlook.near, most)
             if self.wish.due:
                 return
@@ -144,7 +144,7 @@ class Life:
             now = said.now
             self._look(said)
             yield from self._follow(said)
-            if self._known.table and self._others.lost(said) & parties(self._known.table):
+            if self._known.table and self._peers.lost(said) & parties(self._known.table):
                 return
         self.wish = yield Wait()
 
@@ -240,7 +240,7 @@ class Life:
 
     def _look(self, said: Reply) -> None:
         self._order = order(said.snapshot, self.params.me)
-        self._others.look(said, parties(self._known.last) if self._known.last else set())
+        self._peers.look(said, parties(self._known.last) if self._known.last else set())
 
     def _follow(self, said: Reply) -> Generator[Effect, Any, None]:
         """Bring the kernel to the newest table; fence first where that is not yet done."""
@@ -276,7 +276,7 @@ class Life:
 
     def _step(self, said: Reply) -> Step | None:
         """Return what is next for the table to become, by this host's hand."""
-        lost, me, old = self._others.lost(said), self.params.me, self._known.table
+        lost, me, old = self._peers.lost(said), self.params.me, self._known.table
         known = members(said.snapshot)
         shares = weights({host: m for host, m in known.items() if host not in lost})
         if old is None:
@@ -301,8 +301,8 @@ class Life:
         gone = lost & parties(old)
         if not gone:
             return None
-        silent = max(self._others.silence(host, said.now) for host in gone)
-        return takeover(old, target, {h: self._others.version(h) for h in gone}, silent)
+        silent = max(self._peers.silence(host, said.now) for host in gone)
+        return takeover(old, target, {h: self._peers.version(h) for h in gone}, silent)
 
     def _write(self, step: Step) -> Generator[Effect, Any, None]:
         if step.given:

@@ -55,8 +55,8 @@ def connections(applied: Applied) -> Counter[int]:
         for (client, port, service), count in ends.items():
             if protocol is Protocol.UDP and not any(affinity.serves(one, service) for one in quic):
                 continue
-            key = affinity.hash_key_at(c.services, protocol, service)
-            found[affinity.bucket(key, client, c.seed, c.buckets, port)] += count
+            hash_key = affinity.hash_key_at(c.services, protocol, service)
+            found[affinity.bucket(hash_key, client, c.seed, c.buckets, port)] += count
     return found
 
 

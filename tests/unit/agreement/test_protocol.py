@@ -275,16 +275,16 @@ def _no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _absent_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = peers.Others.lost
+    lost = peers.Peers.lost
 
-    def hasty(self: peers.Others, said: Reply) -> set[str]:
+    def hasty(self: peers.Peers, said: Reply) -> set[str]:
         return lost(self, said) | {h for h in self._seen if key_of(h) not in said.snapshot}
 
-    monkeypatch.setattr(peers.Others, "lost", hasty)
+    monkeypatch.setattr(peers.Peers, "lost", hasty)
 
 
 def _no_wait_to_rebuild(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers.Others, "longest", lambda _: 0.0)
+    monkeypatch.setattr(peers.Peers, "longest", lambda _: 0.0)
 
 
 # The seed with which each was found, of 0 and on. (Without the flush at start nothing is found:
