@@ -1,4 +1,4 @@
-"""The error tree: each says what, where and the fix; `cli` alone catches and prints them.
+"""The error tree: each says what, where and the fix; `cli` alone prints them and exits.
 
 VipnftError                 exit code 1
 ├── UsageError              2   command line or machine unfit; nothing was touched

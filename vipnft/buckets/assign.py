@@ -37,21 +37,21 @@ def assign(
     Without, the result depends on the arguments alone, not on the order of `weights`.
     UsageError: no host with a weight, or weight, size or length of `previous` unfit.
     """
-    _check(weights, size)
+    _require_sound(weights, size)
     if previous is None:
         return split(weights, size)
-    _check_length(previous, size)
+    _require_length(previous, size)
     return _resplit(weights, previous)
 
 
 def moves(before: Sequence[str | None], after: Owners) -> tuple[Move, ...]:
     """Return the buckets whose owner differs, by bucket; UsageError: lengths differ."""
-    _check_length(before, len(after))
+    _require_length(before, len(after))
     every = (Move(bucket, before[bucket], owner) for bucket, owner in enumerate(after))
     return tuple(move for move in every if move.source != move.target)
 
 
-def _check(weights: Mapping[str, int], size: int) -> None:
+def _require_sound(weights: Mapping[str, int], size: int) -> None:
     if not 1 <= size <= MAX_BUCKETS:
         raise UsageError(f"{size} buckets", fix=f"use 1 to {MAX_BUCKETS}")
     for name, weight in weights.items():
@@ -63,7 +63,7 @@ def _check(weights: Mapping[str, int], size: int) -> None:
         raise UsageError("no host has a weight above 0, so nobody can own a bucket", fix=fix)
 
 
-def _check_length(previous: Sequence[str | None], size: int) -> None:
+def _require_length(previous: Sequence[str | None], size: int) -> None:
     if len(previous) != size:
         fix = f"give {size} owners, or none to split afresh"
         raise UsageError(f"previous owners of {len(previous)} buckets, not {size}", fix=fix)

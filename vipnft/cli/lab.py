@@ -23,7 +23,7 @@ Hub = Annotated[bool, typer.Option("--hub", help="The segment is a bridge that l
 Switch = Annotated[bool, typer.Option("--switch", help="The segment is a bridge that learns.")]
 Multicast = Annotated[bool, typer.Option("--multicast", help="Likewise; for that mode.")]
 Igmp = Annotated[bool, typer.Option("--igmp", help="The segment is a bridge that snoops.")]
-_BAR = 40
+_BAR_CHARS = 40
 
 
 @app.command()
@@ -131,9 +131,9 @@ def _text(result: "DemoResult") -> str:
         "",
     ]
     for host in result.hosts:
-        bar = "█" * round(_BAR * host.answers / most)
+        bar = "█" * round(_BAR_CHARS * host.answers / most)
         share = host.answers / result.clients
-        lines.append(f"  {host.name:<6} {bar:<{_BAR}} {host.answers:>5}  {share:.1%}")
+        lines.append(f"  {host.name:<6} {bar:<{_BAR_CHARS}} {host.answers:>5}  {share:.1%}")
     macs = ", ".join(f"{mac} at {' '.join(p)}" for mac, p in sorted(result.learned.items()))
     learned = "LEARNED" if result.listen_mac_learned else "never learned, so every host gets it"
     seen, seconds = result.connections, result.seconds

@@ -9,7 +9,7 @@ from vipnft.buckets.ranges import ranges
 from vipnft.model import Applied, Mode, Owners, send_mac
 
 _MANY = 2  # former owners of what is joined; more of them share a line
-_RANGES = 50  # characters of a list of buckets that a line has room for
+_RANGES_CHARS = 50  # of a list of buckets that a line has room for
 Counters = Mapping[int, tuple[int, int]]
 
 
@@ -214,9 +214,9 @@ def _time(seconds: float | None) -> str:
 
 def _short(several: str) -> str:
     """Cut a long list at a comma; --json has it whole."""
-    if len(several) <= _RANGES:
+    if len(several) <= _RANGES_CHARS:
         return several
-    return several[:_RANGES].rpartition(",")[0] + ",..."
+    return several[:_RANGES_CHARS].rpartition(",")[0] + ",..."
 
 
 def _sum(counters: Counters) -> Taken:

@@ -2,7 +2,7 @@
 
 Rule 1: a ValueError of a validator holds what the value is and, if it has one of its own, the
         fix; else the fix is "use" and the field's description.
-Rule 2: values are checked one by one here; together, in `cross`.
+Rule 2: values are checked one by one here; together, in vipnft.config.consistency.
 """
 
 import re

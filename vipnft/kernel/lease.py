@@ -16,13 +16,13 @@ from vipnft.errors import KernelError
 from vipnft.kernel import netlink
 from vipnft.ruleset.tables import NETDEV
 
-_NETLINK_NETFILTER = 12  # linux/netlink.h
 _NESTED = 0x8000
 _BATCH_BEGIN, _BATCH_END = 16, 17  # linux/netfilter/nfnetlink.h
 _NFTABLES = 10
 _NEWSETELEM, _DELSETELEM = _NFTABLES << 8 | 12, _NFTABLES << 8 | 14  # linux/netfilter/nf_tables.h
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEM = 1, 2, 3, 1
 _ELEM_KEY, _ELEM_TIMEOUT, _DATA_VALUE = 1, 4, 1
+_ANSWER_S = 1.0  # seconds in which the kernel must answer; it does so within the call
 _NETDEV_FAMILY = 5  # linux/netfilter.h: NFPROTO_NETDEV
 _ETHER = struct.pack("=H", 1)  # linux/if_arp.h: ARPHRD_ETHER, as `iiftype` has it
 
@@ -31,8 +31,8 @@ class Lease:
     """One netlink socket; it speaks to the network namespace in which it was made."""
 
     def __init__(self) -> None:
-        self._socket = netlink.opened(_NETLINK_NETFILTER)
-        self._socket.settimeout(1.0)
+        self._socket = netlink.opened(netlink.NETFILTER)
+        self._socket.settimeout(_ANSWER_S)
         self._number = 0
 
     def close(self) -> None:

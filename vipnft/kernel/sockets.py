@@ -14,7 +14,6 @@ from vipnft.kernel import netlink
 from vipnft.model import Address
 
 _SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
-_NETLINK_SOCK_DIAG = 4  # linux/netlink.h
 # ESTABLISHED, SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING (net/tcp_states.h):
 # what ends when its packets are no longer accepted.
 _LIVE = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11
@@ -37,7 +36,7 @@ def clients(local: Collection[Address]) -> Counter[End]:
     addresses: more than one where several local addresses have the same."""
     wanted = {address.packed for address in local}
     found: Counter[End] = Counter()
-    with netlink.opened(_NETLINK_SOCK_DIAG) as kernel:
+    with netlink.opened(netlink.SOCK_DIAG) as kernel:
         for family in (socket.AF_INET, socket.AF_INET6):
             body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _LIVE)
             what = "its sockets (inet_diag)"

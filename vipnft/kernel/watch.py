@@ -14,11 +14,10 @@ from vipnft.errors import KernelError
 from vipnft.kernel import netlink
 
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1  # linux/socket.h, linux/netlink.h
-_NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12  # linux/netlink.h
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _GROUPS = {
-    _NETLINK_NETFILTER: (7,),  # linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES
-    _NETLINK_ROUTE: (1, 5, 9),  # linux/rtnetlink.h: RTNLGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR
+    netlink.NETFILTER: (7,),  # linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES
+    netlink.ROUTE: (1, 5, 9),  # linux/rtnetlink.h: RTNLGRP_LINK, _IPV4_IFADDR, _IPV6_IFADDR
 }
 _NFTABLES = 10 << 8  # linux/netfilter/nfnetlink.h: NFNL_SUBSYS_NFTABLES
 # linux/netfilter/nf_tables.h: NFT_MSG_NEW and _DEL of TABLE, CHAIN, RULE, SET; no elements, no
@@ -26,8 +25,8 @@ _NFTABLES = 10 << 8  # linux/netfilter/nfnetlink.h: NFNL_SUBSYS_NFTABLES
 _SKELETON = {0, 2, 3, 5, 6, 8, 9, 11}
 _LINKS_AND_ADDRESSES = {16, 17, 20, 21}  # linux/rtnetlink.h: RTM_NEW and _DEL of LINK, ADDR
 _MATTERS = {
-    _NETLINK_NETFILTER: frozenset(_NFTABLES | kind for kind in _SKELETON),
-    _NETLINK_ROUTE: frozenset(_LINKS_AND_ADDRESSES),
+    netlink.NETFILTER: frozenset(_NFTABLES | kind for kind in _SKELETON),
+    netlink.ROUTE: frozenset(_LINKS_AND_ADDRESSES),
 }
 _BUFFER_BYTES = 1 << 20
 _DATAGRAM_BYTES = 1 << 16

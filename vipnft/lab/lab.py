@@ -26,7 +26,7 @@ from vipnft.config.writer import render
 from vipnft.errors import UsageError, VipnftError
 from vipnft.lab import namespaces, plan, state, warm
 from vipnft.lab.plan import Plan
-from vipnft.lab.start import need_tools, start
+from vipnft.lab.start import require_tools, start
 from vipnft.lab.state import State
 from vipnft.model import Cluster, Mode
 
@@ -74,7 +74,7 @@ class Lab:
                 fix="use lower-case letters, digits and '-', 31 at most",
             )
         wanted = Plan(hosts=hosts, mode=mode, mtu=mtu)
-        need_tools()
+        require_tools()
         claim = state.claim(name)
         try:
             text = render(plan.cluster(hosts, seed=seed, buckets=buckets))

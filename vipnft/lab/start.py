@@ -13,7 +13,7 @@ from vipnft.lab.refusal import explain
 from vipnft.lab.state import State
 
 
-def need_tools() -> None:
+def require_tools() -> None:
     """UsageError where what labs are entered with is missing."""
     for tool in "nsenter", "setpriv":
         if shutil.which(tool) is None:

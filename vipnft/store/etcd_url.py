@@ -40,7 +40,7 @@ def parsed(url: str) -> EtcdUrl:
             f"{shown}: " + (f"unknown: {', '.join(sorted(wrong))}" if wrong else _LACKS),
             fix=f"give it as {SCHEMES['etcd']}",
         )
-    _check(files, shown)
+    _require_readable(files, shown)
     addresses = tuple(_address(host, shown) for host in hosts.split(","))
     return EtcdUrl(addresses, Credentials(user=user, password=password, **files), shown)
 
@@ -62,7 +62,7 @@ def _address(host: str, shown: str) -> tuple[str, int]:
     return name, int(port)
 
 
-def _check(files: Mapping[str, str], shown: str) -> None:
+def _require_readable(files: Mapping[str, str], shown: str) -> None:
     """Read the TLS files once, to say now what is wrong with them."""
     name = "ca"
     try:
