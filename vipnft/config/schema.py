@@ -156,7 +156,6 @@ KINDS = {  # and which keys each has of its own
 }
 ONLY = {key for keys in KINDS.values() for key in keys}
 PORTS = {CheckKind.HTTP: 80, CheckKind.DNS: 53}
-AGENTS = {"store", "lease", "beat", "on_store_loss"}
 
 
 class _Shape(BaseModel):
