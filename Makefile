@@ -1,8 +1,9 @@
-.PHONY: help demo test check fix package golden bench bench-start bench-moves bench-failover setup setup-test
+.PHONY: help demo test check fix package machines machines-netns golden bench bench-start bench-moves bench-failover setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
 PACKS := lintian man-db scdoc
+MACHINES := $(TESTS) qemu-system-x86 qemu-utils mmdebstrap e2fsprogs dpkg-dev
 BENCH := iptables iperf3 wrk keepalived
 BIN := .venv/bin
 
@@ -25,6 +26,14 @@ check: setup ## format, lint, types, unit tests: seconds, no root
 fix: setup ## format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format --quiet
+
+machines: package setup-test ## the package, on real machines under QEMU (root); KERNEL=6.1, or 6.12: one of them
+	@.ci/setup $(MACHINES)
+	@KERNEL=$(KERNEL) $(BIN)/pytest tests/machines
+
+machines-netns: setup-test ## the network tests inside such machines: an hour for each kernel (root); KERNEL=6.1, or 6.12
+	@.ci/setup $(MACHINES)
+	@KERNEL=$(KERNEL) TESTS="$(TESTS)" $(BIN)/pytest tests/machines/netns_inside.py
 
 bench: setup-test ## how fast and how far; writes docs/benchmarks.md (root); PARTS="own moves": these
 	@.ci/setup $(BENCH)

@@ -1,0 +1,86 @@
+"""One bed for each kernel, shared by all scenarios in the order of their files."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.machines import report
+from tests.machines.bed import LEASE, Bed, bed
+from tests.machines.image import SYSTEMS, image
+
+Seen = Callable[[str], None]
+"""Writes down what a scenario has seen, for docs/machines.md."""
+
+_ROOT = Path(__file__).parents[2]
+_RESULTS, _PAGE = _ROOT / "docs/machines.json", _ROOT / "docs/machines.md"
+_OUTCOMES = pytest.StashKey[list[report.Outcome]]()
+_CASE = re.compile(r"^(.*)\[linux-([\d.]+)-?(.*)\]$")
+
+
+def _kernels() -> list[str]:
+    """Return the kernels asked for."""
+    asked = os.environ.get("KERNEL", "")
+    assert not asked or asked in SYSTEMS, f"KERNEL={asked}: give one of {', '.join(SYSTEMS)}"
+    return [asked] if asked else list(SYSTEMS)
+
+
+KERNELS = _kernels()
+
+
+@pytest.fixture(scope="session")
+def package() -> Path:
+    """The package to be tried: the newest in dist/."""
+    found = sorted(_ROOT.glob("dist/vipnft_*.deb"), key=lambda path: path.stat().st_mtime)
+    assert found, "no package in dist/: make package"
+    return found[-1]
+
+
+@pytest.fixture(scope="session", params=KERNELS, ids=lambda kernel: f"linux-{kernel}")
+def machines(request: pytest.FixtureRequest, package: Path) -> Iterator[Bed]:
+    """Three machines of one kernel, booted; the package is not installed yet."""
+    with bed(image(SYSTEMS[request.param], package), package) as made:
+        yield made
+
+
+@pytest.fixture
+def seen(record_property: Callable[[str, object], None]) -> Seen:
+    """Return what writes down, for docs/machines.md, what a scenario has seen."""
+    return lambda text: record_property("seen", text)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep the machines' logs when something fails, and what came of each test."""
+    said = yield
+    if said.failed and (made := getattr(item, "funcargs", {}).get("machines")):
+        said.sections.append(("logs", f"kept in {made.keep_logs(item.name)}"))
+    if (said.when == "call" or said.failed) and (named := _CASE.match(item.name)):
+        test, kernel, case = named.groups()
+        scenario = (item.getparent(pytest.Module).obj.__doc__ or "").split("\n")[0].rstrip(".")  # type: ignore[union-attr]
+        outcome = report.Outcome(
+            kernel=kernel,
+            scenario=scenario,
+            test=f"{test}[{case}]" if case else test,
+            result=said.outcome,
+            seen=", ".join(str(value) for key, value in said.user_properties if key == "seen"),
+        )
+        item.config.stash.setdefault(_OUTCOMES, []).append(outcome)
+    return said
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write what was seen into docs/machines.md."""
+    if not (outcomes := session.config.stash.get(_OUTCOMES, [])):
+        return
+    results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
+    for outcome in outcomes:
+        results = report.merged(results, outcome)
+    _RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    names = {s.kernel: f"{s.name} (Linux {s.kernel})" for s in SYSTEMS.values()}
+    _PAGE.write_text(report.page(results, names, LEASE))
