@@ -27,11 +27,11 @@ fix: setup ## format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format --quiet
 
-machines: package setup-test ## the package, on real machines under QEMU (root); KERNEL=6.1, or 6.12: one of them
+machines: package ## the package, on real machines under QEMU (root); KERNEL=6.1, or 6.12: one of them
 	@.ci/setup $(MACHINES)
 	@KERNEL=$(KERNEL) $(BIN)/pytest tests/machines
 
-machines-netns: setup-test ## the network tests inside such machines: an hour for each kernel (root); KERNEL=6.1, or 6.12
+machines-netns: setup ## the network tests inside such machines: an hour for each kernel (root); KERNEL=6.1, or 6.12
 	@.ci/setup $(MACHINES)
 	@KERNEL=$(KERNEL) TESTS="$(TESTS)" $(BIN)/pytest tests/machines/netns_inside.py
 

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-MIRROR = "http://deb.debian.org/debian"
 BASE = "systemd systemd-sysv udev dbus kmod linux-image-amd64 qemu-guest-agent"
 ETCD = "etcd-server"
 _SIZE = "6G"
@@ -135,7 +134,7 @@ def image_for_tests(system: System, packages: str, project: Path) -> Image:
 
 
 def _kept(system: System, kind: str, needs: str, base: str, hooks: Sequence[str]) -> Image:
-    recipe = "\n".join((MIRROR, base, needs, _INITRD, *hooks, _SIZE))
+    recipe = "\n".join((base, needs, _INITRD, *hooks, _SIZE))
     name = f"{system.suite}{kind}"
     home = cache() / f"{name}={hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     with locked(cache() / f"{name}.lock"):
@@ -158,7 +157,9 @@ def _download(system: System, project: str, into: str) -> None:
     words = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
     words += [f"--python-version={system.python}", "--dest", into]
     words += [f"--platform=manylinux{of}_x86_64" for of in ("2014", "_2_17", "_2_28")]
-    subprocess.run([*words, *(n for n in named if not n.startswith("vipnft"))], check=True)
+    words += [name for name in named if not name.startswith("vipnft")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @contextmanager
@@ -167,6 +168,15 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _mirror() -> str:
+    """Return where this machine itself has its Debian packages from."""
+    words = ["apt-get", "indextargets", "--format", "$(SITE)"]
+    words += ["Created-By: Packages", "Origin: Debian", "Label: Debian"]
+    found = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    assert found, "no mirror of Debian's is known here: apt-get update"
+    return found[0]
 
 
 def _make(
@@ -183,7 +193,7 @@ def _make(
     words = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt"]
     words += [f"--include={base.replace(' ', ',')}", f"--essential-hook={_INITRD}"]
     words += [f"--customize-hook=set -e{hook}" for hook in hooks]
-    words += ["--skip=cleanup/apt/lists", system.suite, str(tree), MIRROR]
+    words += ["--skip=cleanup/apt/lists", system.suite, str(tree), _mirror()]
     with (new / "log").open("w") as log:
         environment = {**os.environ, **environment}
         made = subprocess.run(words, env=environment, stdout=log, stderr=log, check=False)
@@ -193,6 +203,7 @@ def _make(
     shutil.copy(kernel, new / "vmlinuz")
     shutil.copy(initrd, new / "initrd")
     words = ["mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=1,lazy_journal_init=1"]
-    subprocess.run([*words, "-d", tree, new / "disk", _SIZE], check=True)
+    words += ["-d", str(tree), str(new / "disk"), _SIZE]
+    subprocess.run(words, check=True, capture_output=True)
     shutil.rmtree(tree)
     new.rename(home)
