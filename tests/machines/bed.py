@@ -75,7 +75,7 @@ class Bed:
 
     def __init__(self, lab: Segment, image: Image, package: Path, home: Path) -> None:
         self.lab, self.package, self.system = lab, package, image.system
-        self.boot_seconds = 0.0
+        self.boot_seconds, self.prepared = 0.0, False
         self.machines = [Machine(lab, image, number, home) for number in (1, 2, 3)]
         for machine in self.machines:
             lab.plug(machine.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines import report
+from tests.machines import report, steps
 from tests.machines.bed import LEASE, Bed, bed
 from tests.machines.image import SYSTEMS, image
 
@@ -18,6 +18,7 @@ Seen = Callable[[str], None]
 _ROOT = Path(__file__).parents[2]
 _RESULTS, _PAGE = _ROOT / "docs/machines.json", _ROOT / "docs/machines.md"
 _OUTCOMES = pytest.StashKey[list[report.Outcome]]()
+_FIRST = "tests.machines.test_01_install"
 _CASE = re.compile(r"^(.*)\[linux-([\d.]+)-?(.*)\]$")
 
 
@@ -46,6 +47,13 @@ def machines(request: pytest.FixtureRequest, package: Path) -> Iterator[Bed]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def _prepared(request: pytest.FixtureRequest) -> None:
+    """Let any scenario be run by itself; the first, which installs the package, is one, too."""
+    if "machines" in request.fixturenames and request.module.__name__ != _FIRST:
+        steps.prepare(request.getfixturevalue("machines"))
+
+
 @pytest.fixture
 def seen(record_property: Callable[[str, object], None]) -> Seen:
     """Return what writes down, for docs/machines.md, what a scenario has seen."""
@@ -59,7 +67,8 @@ def pytest_runtest_makereport(
     """Keep the machines' logs when something fails, and what came of each test."""
     said = yield
     if said.failed and (made := getattr(item, "funcargs", {}).get("machines")):
-        said.sections.append(("logs", f"kept in {made.keep_logs(item.name)}"))
+        kept = made.keep_logs(re.sub(r"[^\w.-]+", "-", item.name))
+        said.sections.append(("logs", f"kept in {kept}"))
     if (said.when == "call" or said.failed) and (named := _CASE.match(item.name)):
         test, kernel, case = named.groups()
         scenario = (item.getparent(pytest.Module).obj.__doc__ or "").split("\n")[0].rstrip(".")  # type: ignore[union-attr]

@@ -36,7 +36,7 @@ def install(machine: Machine, package: Path) -> None:
     """Install the package as README tells: a file, and what it depends on from apt's sources."""
     target = machine.share / package.name
     target.write_bytes(package.read_bytes())
-    machine.run(f"cd /share && apt-get install -y ./{package.name}", timeout=600)
+    machine.run(f"cd /share && apt-get install -y ./{package.name}", timeout=1800)
 
 
 def configure(machine: Machine) -> None:
@@ -45,6 +45,20 @@ def configure(machine: Machine) -> None:
     machine.write("/usr/local/bin/web", (HERE / "programs/web.py").read_text())
     machine.write("/etc/systemd/system/web.service", _WEB)
     machine.run("systemctl daemon-reload; systemctl enable --now --quiet web")
+
+
+def prepare(bed: Bed) -> None:
+    """Install and configure all machines, unless they are; what they were before is noted."""
+
+    def one(machine: Machine) -> None:
+        remember(machine, "files")
+        install(machine, bed.package)
+        configure(machine)
+        remember(machine, "network")
+
+    if not bed.prepared:
+        bed.each(one)
+        bed.prepared = True
 
 
 def owned(bed: Bed) -> dict[str, list[int]]:

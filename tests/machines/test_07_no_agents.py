@@ -12,9 +12,10 @@ from tests.machines.machine import Machine
 @pytest.fixture(scope="module", autouse=True)
 def _units(machines: Bed) -> Iterator[None]:
     def start(machine: Machine) -> None:
-        machine.run("systemctl disable --now --quiet vipnft-agent", timeout=400)
+        machine.run("systemctl disable --now --quiet vipnft-agent", timeout=1800)
         machine.run("systemctl enable --now --quiet vipnft")
 
+    steps.prepare(machines)
     machines.each(start)
     yield
     machines.each(lambda m: m.run("systemctl disable --now --quiet vipnft"))
