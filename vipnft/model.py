@@ -83,8 +83,8 @@ class StoreLoss(enum.StrEnum):
 class Service:
     """Ports that are served, as pairs of first and last.
 
-    `prefix4` and `prefix6` are what a client's network is, for affinity to it; `track` False
-    keeps the service out of conntrack; `quic`: connections that move as TCP's do.
+    `prefix4` and `prefix6` are what a client's network is, for affinity to it; `quic`: connections
+    that move as TCP's do.
     """
 
     protocol: Protocol
@@ -92,7 +92,6 @@ class Service:
     affinity: Affinity = Affinity.CLIENT
     prefix4: int = 24
     prefix6: int = 64
-    track: bool = True
     quic: bool = False
 
 

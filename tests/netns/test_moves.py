@@ -12,12 +12,12 @@ import pytest
 
 from tests.netns import scenarios
 from tests.netns.conftest import LabUp
-from tests.netns.support import HUB_AND_SWITCH, VIP, apply_all, nginx, shell, until
+from tests.netns.support import HUB_AND_SWITCH, VIP, apply_all, configure, nginx, shell, until
 from vipnft.buckets.phases import owners_of
 from vipnft.config import reader
 from vipnft.lab.capture import Wire
 from vipnft.lab.lab import Lab
-from vipnft.model import Mode
+from vipnft.model import Mode, Protocol, Service
 
 
 def test_other_buckets_never_notice(lab_up: LabUp, tmp_path: Path) -> None:
@@ -138,11 +138,15 @@ COUNT_FLAGGED = (
 
 
 def test_a_join_that_is_over_is_at_rest(lab_up: LabUp) -> None:
-    """What is at rest is not looked up among what moves: its mark has no flag behind ingress."""
+    """Only QUIC on the move is looked at behind conntrack: its mark has a flag behind ingress."""
     lab = lab_up(hosts=2)
+    configure(lab, services=(Service(protocol=Protocol.UDP, ports=((443, 443),), quic=True),))
     shell(lab, "web1", COUNT_FLAGGED)
 
     def flagged() -> int:
+        with lab.socket("clients", socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.bind((client, 0))
+            one.sendto(b"\x40", (VIP, 443))
         shell(lab, "clients", f"ping -c1 -W5 -I {client} {VIP}")
         said = shell(lab, "web1", "nft list counter inet seen flagged")
         return int(said.split("packets ")[1].split()[0])

@@ -67,7 +67,7 @@ def test_every_key_of_the_file_is_in_the_tables() -> None:
     assert keys == {
         "name", "seed", "vips", "interface", "buckets", "listen_mac", "weight", "send_mac",
         "store", "lease", "beat", "on_store_loss", "interfaces", "send_macs", "protocol", "ports",
-        "affinity", "prefix4", "prefix6", "track", "quic",
+        "affinity", "prefix4", "prefix6", "quic",
     }  # fmt: skip
     assert reader.parse(FILE, "README").buckets == 256
 

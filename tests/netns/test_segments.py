@@ -135,7 +135,7 @@ def test_what_is_not_tracked_is_not_by_whatever_interface_it_leaves(
     """Answers from a VIP of the second segment leave by the first, where the default route is."""
     lab = lab_up(hosts=1)
     second_segment(lab)
-    dns = Service(protocol=Protocol.UDP, ports=((53, 53),), track=False)
+    dns = Service(protocol=Protocol.UDP, ports=((53, 53),))
     near, far = lab.cluster.segments
     # NSD answers the lab's own VIP: that has to be on the second segment, then.
     configure(

@@ -174,12 +174,8 @@ def _times(cluster: _Table) -> Iterator[_Fault]:
 def _service(service: _Table) -> Iterator[_Fault]:
     """Yield what is wrong with a service as a whole."""
     protocol = service.get("protocol")
-    for key in ("track", "quic"):
-        if key in service and protocol not in {Protocol.UDP, None}:
-            yield key, f"does not belong to {_a(protocol)} service", "remove it"
-    if service.get("quic") and service.get("track") is False:
-        found = "is false, and QUIC connections are told apart by conntrack"
-        yield "track", found, "remove it, or quic"
+    if "quic" in service and protocol not in {Protocol.UDP, None}:
+        yield "quic", f"does not belong to {_a(protocol)} service", "remove it"
     affinity = service.get("affinity", Affinity.CLIENT)
     for key in ("prefix4", "prefix6"):
         if key in service and affinity not in {Affinity.SUBNET, None}:

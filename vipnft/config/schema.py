@@ -232,7 +232,6 @@ class ServiceShape(_Shape):
     affinity: _one_of(*Affinity) = Affinity.CLIENT  # type: ignore[valid-type]
     prefix4: Annotated[int, _whole(1, 32)] = DEFAULTS["prefix4"]
     prefix6: Annotated[int, _whole(1, 128)] = DEFAULTS["prefix6"]
-    track: Annotated[bool, Field(description="true or false")] = DEFAULTS["track"]
     quic: Annotated[bool, Field(description="true or false")] = DEFAULTS["quic"]
 
 

@@ -71,7 +71,6 @@ def _service(service: Service) -> Iterator[str]:
         yield f"prefix4 = {service.prefix4}"
         yield f"prefix6 = {service.prefix6}"
     if service.protocol is Protocol.UDP:
-        yield f"track = {str(service.track).lower()}"
         yield f"quic = {str(service.quic).lower()}"
 
 

@@ -15,12 +15,13 @@ from vipnft.buckets.ranges import ranges
 from vipnft.host.settings import wanted_sysctls
 from vipnft.model import Applied, Mode, Nic
 from vipnft.ruleset import ndp
-from vipnft.ruleset.elements import CONTAINERS, Cell
+from vipnft.ruleset.elements import CONTAINERS, GIVEN, Cell
+from vipnft.ruleset.inet import REMEMBERED
 
 _LINES = 6  # of one nft table's difference; enough to see what happened
 _LONGEST_CHARS = 110
 _NEAR_S = 2.0  # seconds before a timer's end in which its phase may be the one or the next
-_CONTAINERS = frozenset(name for _, name in CONTAINERS)
+_CONTAINERS = frozenset((*(name for _, name in CONTAINERS), GIVEN, *REMEMBERED))
 _LEASE = frozenset({"armed0", "armed1", "granted0", "granted1"})
 
 

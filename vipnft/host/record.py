@@ -23,7 +23,7 @@ from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Cluster, InterfaceRecord, Mode, Nic
 from vipnft.ruleset import ndp
 
-_VERSION = 5
+_VERSION = 6
 
 
 def load() -> Applied | None:

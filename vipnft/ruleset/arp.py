@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from vipnft.model import Mode, Nic
 from vipnft.ruleset.affinity import V4
 from vipnft.ruleset.netdev import vips
-from vipnft.ruleset.nftjson import DROP, Commands, assign, match, one_of, payload
+from vipnft.ruleset.nftjson import DROP, OIFNAME, Commands, assign, match, one_of, payload
 from vipnft.ruleset.tables import ARP
 
 
@@ -18,9 +18,11 @@ def arp(nics: Sequence[Nic], mode: Mode) -> Commands:
         about = match(payload("arp", "daddr ip"), one_of(every))
         # Ours were answered at ingress; one that gets here came by another interface.
         made += ARP.chain("input", [request, about, DROP], hook="input", prio=0)
-    # A query from the VIP must not teach the router this host's own MAC.
+    # A query from the VIP must not teach the router this host's own MAC; beyond the segments it
+    # must teach just that.
     queries = [
         [
+            match(OIFNAME, nic.interface),
             match(payload("arp", "saddr ip"), one_of(vips(nic, V4))),
             assign(payload("arp", "saddr ether"), nic.listen_mac(mode)),
         ]

@@ -6,8 +6,10 @@ Rule 2: what has a timeout may be gone by the time a command arrives: add, then 
         delete alone. (An add to an element that is there renews its timeout only since
         Linux 6.12: delete, then add.)
 Rule 3: drains and joins end in the kernel: the netdev table has both in `leaving`, the inet
-        table drains in `drains` and joins in `joined`; what is left over in the maps means
+        table drains in `drains` and joins in `joined`; what is left over in the map means
         nothing any more and is cleaned up by the next change.
+Rule 4: a bucket that was given away is known as such for as long as a handshake may still be
+        half open in this host's stack: what that sends again must not leave.
 """
 
 import math
@@ -22,13 +24,17 @@ from vipnft.ruleset.tables import INET, NETDEV
 CONTAINERS = (
     (NETDEV, "buckets"),
     (NETDEV, "leaving"),
-    (INET, "moving"),
     (INET, "joined"),
     (INET, "drains"),
     (INET, "mine"),
 )
-"""Two verdict maps; the sets whose timeouts end what they began, `leaving` in the one table,
+"""The verdict map; the sets whose timeouts end what they began, `leaving` in the one table,
 `joined` and `drains` in the other; and the buckets owned here, of which new things are taken."""
+GIVEN = "given"
+"""The set of the inet table that has what was given away."""
+HALF_OPEN_S = 64
+"""For how many seconds: Linux sends a SYN|ACK again for 31 s, and drops the handshake after 63
+(tcp_synack_retries is 5, ip-sysctl)."""
 
 _TIMERS = ("leaving", "joined", "drains")
 _SLACK_S = 1.5  # seconds by which a timer may differ before it is set anew: timeouts are whole
@@ -36,11 +42,10 @@ _SLACK_S = 1.5  # seconds by which a timer may differ before it is set anew: tim
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What the containers hold of one bucket: verdicts' chains, seconds left, and `mine`."""
+    """What the containers hold of one bucket: the verdict's chain, seconds left, and `mine`."""
 
     verdict: str | None = None  # take, come, leave or drop
     leaving: float | None = None
-    moving: str | None = None  # draining or joining
     joined: float | None = None
     mine: bool = False
     drains: float | None = None
@@ -52,16 +57,20 @@ class Cell:
         alone = 0.0 in ends and max(ends) > _SLACK_S  # the other timer of this moment is gone
         if alone or self.mine != (self.verdict in {"take", "come"}):
             return None
-        match (self.verdict, self.moving):
-            case ("drop" | "leave", _) if self.leaving is None or self.verdict == "drop":
+        match self.verdict:
+            case "drop" | "leave" if self.leaving is None or self.verdict == "drop":
                 return FOREIGN
-            case ("leave", "draining"):
+            case "leave":
                 return Phase(State.DRAINING, self.leaving or 0.0)
-            case ("come", "joining") if self.joined is not None:
+            case "come" if self.joined is not None:
                 return Phase(State.JOINING, self.joined)
-            case ("come", "joining") | ("take", None):
+            case "come" | "take":
                 return OWNED
         return None
+
+
+_EMPTY = Cell()
+"""Of containers that were just made."""
 
 
 def cell(phase: Phase) -> Cell:
@@ -72,15 +81,14 @@ def cell(phase: Phase) -> Cell:
         case State.FOREIGN:
             return Cell("drop")
         case State.DRAINING:
-            return Cell("leave", leaving=phase.left, moving="draining", drains=phase.left)
+            return Cell("leave", leaving=phase.left, drains=phase.left)
         case State.JOINING:
-            left = phase.left
-            return Cell("come", leaving=left, moving="joining", joined=left, mine=True)
+            return Cell("come", leaving=phase.left, joined=phase.left, mine=True)
 
 
 def fill(phases: Sequence[Phase]) -> Commands:
     """Return the commands that fill empty containers."""
-    return change([Cell() for _ in phases], phases)
+    return change([_EMPTY] * len(phases), phases)
 
 
 def change(have: Sequence[Cell], want: Sequence[Phase]) -> Commands:
@@ -93,31 +101,27 @@ def change(have: Sequence[Cell], want: Sequence[Phase]) -> Commands:
         for b, (old, new) in enumerate(zip(have, want, strict=True))
     ]
     return [
-        *_map("buckets", ((b, old.verdict, new.verdict) for b, old, new in pairs)),
+        *_map((b, old.verdict, new.verdict) for b, old, new in pairs),
         *_timer("leaving", ((b, old.leaving, new.leaving) for b, old, new in pairs)),
-        *_map("moving", ((b, old.moving, new.moving) for b, old, new in pairs)),
         *_timer("joined", ((b, old.joined, new.joined) for b, old, new in pairs)),
         *_timer("drains", ((b, old.drains, new.drains) for b, old, new in pairs)),
         *INET.delete("mine", [b for b, old, new in pairs if old.mine and not new.mine]),
         *INET.add("mine", [b for b, old, new in pairs if new.mine and not old.mine]),
+        *_given(pairs),
     ]
 
 
 def read(items: Mapping[str, Iterable[Any]], size: int) -> list[Cell]:
     """Return each bucket's cell from the elements of the containers as libnftables has
     them in JSON, by container."""
-    chains = {
-        name: {_key(element): _chain(verdict) for element, verdict in items[name]}
-        for name in ("buckets", "moving")
-    }
+    chains = {_key(element): _chain(verdict) for element, verdict in items["buckets"]}
     timers = {name: {_key(element): _left(element) for element in items[name]} for name in _TIMERS}
     mine = {_key(element) for element in items["mine"]}
     return [
         Cell(
             mine=b in mine,
-            verdict=chains["buckets"].get(b),
+            verdict=chains.get(b),
             leaving=timers["leaving"].get(b),
-            moving=chains["moving"].get(b),
             joined=timers["joined"].get(b),
             drains=timers["drains"].get(b),
         )
@@ -144,13 +148,32 @@ def _settled(old: Cell, new: Cell) -> Cell:
     return replace(new, **kept) if kept else new
 
 
-def _map(name: str, wanted: Iterable[tuple[int, str | None, str | None]]) -> Iterator[Any]:
-    table = NETDEV if name == "buckets" else INET
+def remembered(items: Iterable[Any]) -> Commands:
+    """Return the commands that keep what `given` holds over a swap of all rules, from its
+    elements as libnftables has them in JSON."""
+    return INET.add(GIVEN, [_until(_key(element), _left(element)) for element in items])
+
+
+def _given(pairs: Iterable[tuple[int, Cell, Cell]]) -> Iterator[Any]:
+    """Note what leaves, or drains for another time than before; forget what comes."""
+    known = list(pairs)
+    came = [b for b, old, new in known if new.mine and not old.mine and old is not _EMPTY]
+    left = [
+        (b, (new.drains or 0.0) + HALF_OPEN_S)
+        for b, old, new in known
+        if not new.mine and (old.mine or old.drains != new.drains)
+    ]
+    stale = [*came, *(b for b, _ in left)]
+    yield from INET.add(GIVEN, stale)
+    yield from INET.delete(GIVEN, stale)
+    yield from INET.add(GIVEN, [_until(b, seconds) for b, seconds in left])
+
+
+def _map(wanted: Iterable[tuple[int, str | None, str | None]]) -> Iterator[Any]:
     differing = [(b, old, new) for b, old, new in wanted if old != new]
-    yield from table.delete(name, [b for b, old, _ in differing if old is not None])
-    yield from table.add(
-        name,
-        [[b, _verdict(new)] for b, _, new in differing if new is not None],
+    yield from NETDEV.delete("buckets", [b for b, old, _ in differing if old is not None])
+    yield from NETDEV.add(
+        "buckets", [[b, _verdict(new)] for b, _, new in differing if new is not None]
     )
 
 
@@ -165,7 +188,7 @@ def _timer(name: str, wanted: Iterable[tuple[int, float | None, float | None]]) 
 
 def _until(bucket: int, seconds: float) -> object:
     """Return an element that ends in time; in none at all where an agent will end it."""
-    return bucket if math.isinf(seconds) else expiring(bucket, math.ceil(seconds))
+    return bucket if math.isinf(seconds) else expiring(bucket, max(1, math.ceil(seconds)))
 
 
 def _verdict(chain: str) -> Stmt:

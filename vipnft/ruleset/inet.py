@@ -1,16 +1,22 @@
-"""The inet table: what happens to packets of this host's buckets behind conntrack.
+"""The inet table: what may leave from a VIP, and what is refused.
 
-Rule 1: it has a say in packets to VIPs that came in by their interface, and in those that this
-        host sends from a VIP on its own account; in no others.
-Rule 2: at rest no packet gets beyond a look at its mark; the rules are there so that conntrack
-        knows every connection.
+Rule 1: what is taken was decided at ingress. Here a packet of an open connection passes one rule.
+Rule 2: a bucket on the move reaches two stacks, and each knows its own connections: what a stack
+        says of a connection that it doesn't know, and what it sends again of a handshake that
+        was half open when the bucket went, does not leave (docs/design.md, "Moving buckets").
+Rule 3: what a host begins itself from a VIP has its answers where the bucket is: it may begin
+        that there alone, and only what leaves by a segment is judged.
+Rule 4: who asked by another interface is answered whatever his bucket: it is noted on its way in.
+Rule 5: conntrack is asked for nothing but QUIC, whose packets don't say where a connection ends,
+        and for putting fragments together where ports decide.
 """
 
 from collections.abc import Iterator, Sequence
 
-from vipnft.model import MAX_BUCKETS, Cluster, Mode, Nic, Service
+from vipnft.model import MAX_BUCKETS, Cluster, Mode, Nic, Protocol, Service
 from vipnft.ruleset import affinity
-from vipnft.ruleset.netdev import FRAGMENT, MOVING, ports, to_vip, versions, vips
+from vipnft.ruleset.affinity import Version
+from vipnft.ruleset.netdev import FRAGMENT, MOVING, OPENS, ports, to_vip, versions, vips
 from vipnft.ruleset.nftjson import (
     ACCEPT,
     CT_STATE,
@@ -25,11 +31,13 @@ from vipnft.ruleset.nftjson import (
     RESET,
     SCTP,
     TCP,
+    UDP,
     Commands,
     Expr,
     Stmt,
     assign,
     both,
+    concat,
     exists,
     goto,
     jhash,
@@ -39,16 +47,23 @@ from vipnft.ruleset.nftjson import (
     payload,
     raw,
     reject,
-    vmap,
+    span,
+    update,
 )
 from vipnft.ruleset.tables import INET
 
 _RAW, _MANGLE, _FILTER = -300, -150, 0
 _CLEAR = assign(MARK, 0)
 _PINGS = (ICMP, ICMPV6)
-_CONNECTIONS = (TCP, SCTP)
-_OUT = match(OIFNAME, "lo", "!=")
-_HANDSHAKE = ["fin", "syn", "rst", "ack"]
+_FLAGS = payload("tcp", "flags")
+_INIT = {"sctp chunk": {"name": "init"}}
+_ABORT_FLAGS = {"sctp chunk": {"name": "abort", "field": "flags"}}
+_OUR_PORTS = 32768
+"""Below this a port is a service's, at least where nobody says: what a host begins comes from
+above (ip_local_port_range, ip-sysctl)."""
+REMEMBERED = ("asked4", "asked6", "elsewhere4", "elsewhere6")
+"""Sets that packets fill."""
+_REMEMBERED_S, _REMEMBERED_MOST = 70, 65536  # a handshake's time; entries of some 100 bytes
 # A packet that opens a QUIC connection, by its first four bits and its version: RFC 9000, 17.2.2;
 # RFC 9369, 3.2. Every other one belongs to one.
 _QUIC_INITIAL = (
@@ -60,21 +75,18 @@ _QUIC_INITIAL = (
 def inet(cluster: Cluster, nics: Sequence[Nic], mode: Mode) -> Commands:
     """Return the inet table's commands, without buckets."""
     _, special = affinity.dealt(cluster.services)
+    quic = [service for service in cluster.services if service.quic]
+    seen = (MOVING if quic else 0) | (FRAGMENT if special else 0)
     return [
         INET.set("joined", timeout=True),
         INET.set("drains", timeout=True),
-        INET.verdicts("moving"),
+        INET.set("given", timeout=True),
         INET.set("mine", size=cluster.buckets),
-        *_moving(cluster.services),
+        *_memory(cluster.services, nics),
+        *(_quic() if quic else []),
         *(_reassembled(cluster, nics, special) if special else []),
-        *INET.chain(
-            "here",
-            *([[match(MARK, FRAGMENT), jump("reassembled")]] if special else []),
-            [assign(MARK, both(MARK, MAX_BUCKETS - 1)), vmap(MARK, "moving")],
-            [_CLEAR],
-        ),
-        *_hook("prerouting", _MANGLE, _looked_at(nics, MOVING | FRAGMENT if special else MOVING)),
-        *_untracked(cluster.services, nics),
+        *(_here(nics, seen, quic=bool(quic)) if seen else []),
+        *_elsewhere(nics),
         *_services(cluster.services, nics),
         *_outward(cluster, nics),
         *(_no_forwarding(nics) if mode is Mode.HUB else []),
@@ -91,91 +103,139 @@ def _from_clients(nics: Sequence[Nic], *then: Stmt) -> Iterator[list[Stmt]]:
             yield [match(IIFNAME, nic.interface), to_vip(nic, version), *then]
 
 
-def _looked_at(nics: Sequence[Nic], flags: int) -> Iterator[list[Stmt]]:
-    flagged = match(both(MARK, flags), 0, "!=")
-    yield from ([flagged, *rule] for rule in _from_clients(nics, goto("here")))
+def _every(nics: Sequence[Nic], version: Version, field: str) -> Stmt:
+    """Return the match of a packet to, or from, any VIP."""
+    every = one_of(vip for nic in nics for vip in vips(nic, version))
+    return match(payload(version.header, field), every)
 
 
 def _to_clients(nics: Sequence[Nic], *then: Stmt) -> Iterator[list[Stmt]]:
     for version in versions(nics):
-        every = one_of(vip for nic in nics for vip in vips(nic, version))
-        yield [match(payload(version.header, "saddr"), every), *then]
+        yield [_every(nics, version, "saddr"), *then]
 
 
-def _served(services: Sequence[Service]) -> Iterator[Stmt]:
+def _served(services: Sequence[Service], field: str = "dport") -> Iterator[Stmt]:
     for service in services:
-        yield match(payload(service.protocol, "dport"), ports(service))
+        yield match(payload(service.protocol, field), ports(service))
 
 
-def _moving(services: Sequence[Service]) -> Commands:
-    quic = list(_served([service for service in services if service.quic]))
-    established = match(CT_STATE, "established", "in")
-    opening = [match(both(payload("tcp", "flags"), _HANDSHAKE), "syn")]
-    init = [exists({"sctp chunk": {"name": "init"}})]
-    # A handshake that was on its way when the bucket moved begins anew at the new owner, with
-    # what its client sends again: it is established here, and half of it is not there.
+# What packets are remembered by: a flow's two ends, as its answers or its questions have them.
+
+
+def _memory(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
+    names = ["elsewhere", *(["asked"] if services else [])]
+    return [
+        INET.remembered(
+            f"{name}{_number(version)}",
+            (kind := f"ipv{_number(version)}_addr", "inet_service", kind, "inet_service"),
+            seconds=_REMEMBERED_S,
+            size=_REMEMBERED_MOST,
+        )
+        for name in names
+        for version in versions(nics)
+    ]
+
+
+def _number(version: Version) -> int:
+    return 4 if version.header == "ip" else 6
+
+
+def _ends(version: Version, *, turned: bool = False) -> list[Expr]:
+    """Return a packet's ends, of an answer `turned` to be those of its question."""
+    ends = [
+        (payload(version.header, "saddr"), payload("th", "sport")),
+        (payload(version.header, "daddr"), payload("th", "dport")),
+    ]
+    return [part for end in (reversed(ends) if turned else ends) for part in end]
+
+
+def _answers_to(name: str, nics: Sequence[Nic]) -> Iterator[list[Stmt]]:
+    """Yield the matches of answers to what a set remembers."""
+    for version in versions(nics):
+        yield [match(concat(*_ends(version, turned=True)), f"@{name}{_number(version)}")]
+
+
+def _elsewhere(nics: Sequence[Nic]) -> Commands:
+    """Note who asks a VIP by an interface that is on no segment."""
+    rules: list[list[Stmt]] = [[match(IIFNAME, nic.interface), ACCEPT] for nic in nics]
+    rules.append([match(IIFNAME, "lo"), ACCEPT])
+    for version in versions(nics):
+        to_us = _every(nics, version, "daddr")
+        note = update(f"elsewhere{_number(version)}", *_ends(version))
+        rules += [[to_us, OPENS, note], [to_us, match(L4PROTO, UDP), note]]
+    return _hook("prerouting", _RAW, iter(rules), "elsewhere")
+
+
+# Buckets on the move.
+
+
+def _here(nics: Sequence[Nic], flags: int, *, quic: bool) -> Commands:
+    """What ingress has marked is looked at again, behind conntrack."""
+    flagged = match(both(MARK, flags), 0, "!=")
+    bucket = assign(MARK, both(MARK, MAX_BUCKETS - 1))
+    moving = [
+        [bucket],
+        [match(MARK, "@drains"), _CLEAR, goto("draining")],
+        [match(MARK, "@joined"), _CLEAR, goto("joining")],
+    ]
     return [
         *INET.chain(
-            "draining",
-            [_CLEAR, *opening, DROP],
-            [*init, DROP],
-            # Connections only: a bucket's other UDP and pings move at once, or two would answer.
-            [match(L4PROTO, one_of(_CONNECTIONS)), established, ACCEPT],
-            *([service, *initial, DROP] for service in quic for initial in _QUIC_INITIAL),
-            *([service, established, ACCEPT] for service in quic),
-            [match(L4PROTO, one_of(_PINGS)), match(CT_STATE, "related", "in"), ACCEPT],
-            [DROP],
+            "here",
+            *([[match(MARK, FRAGMENT), jump("reassembled")]] if flags & FRAGMENT else []),
+            *(moving if quic else []),
+            [_CLEAR],
         ),
-        *INET.chain(
-            "joining",
-            [match(MARK, "@joined", "!="), _CLEAR, ACCEPT],
-            [_CLEAR, match(CT_STATE, ["established", "related"], "in"), ACCEPT],
-            [*opening, ACCEPT],
-            [*init, ACCEPT],
-            # The former owner's connections: silence, for a reset would end them.
-            [match(L4PROTO, one_of(_CONNECTIONS)), DROP],
-            *([service, *initial, ACCEPT] for service in quic for initial in _QUIC_INITIAL),
-            *([service, DROP] for service in quic),
-            [ACCEPT],
+        *_hook(
+            "prerouting",
+            _MANGLE,
+            ([flagged, *rule] for rule in _from_clients(nics, goto("here"))),
         ),
+    ]
+
+
+def _quic() -> Commands:
+    """A QUIC packet within a connection is its former owner's, an Initial the new one's."""
+    established = match(CT_STATE, "established", "in")
+    initials = [[*initial] for initial in _QUIC_INITIAL]
+    return [
+        *INET.chain("draining", *([*i, DROP] for i in initials), [established, ACCEPT], [DROP]),
+        *INET.chain("joining", *([*i, ACCEPT] for i in initials), [established, ACCEPT], [DROP]),
     ]
 
 
 def _reassembled(cluster: Cluster, nics: Sequence[Nic], special: Sequence[Service]) -> Commands:
-    """What came in fragments, taken by all hosts: now its ports tell whose it is."""
+    """What came in fragments, taken by all hosts: now its ports tell whose it is.
+
+    conntrack puts fragments together before these rules; that it is there at all takes one
+    `ct` expression, and nothing else of it is wanted: what is not QUIC is not tracked.
+    """
     default, _ = affinity.dealt(cluster.services)
     rules: list[list[Stmt]] = []
     for version in versions(nics):
         for service in special:
-            kind = affinity.hash_key(service)
-            hashed = _hashed(cluster, affinity.source(kind, version))
+            hashed = _hashed(cluster, affinity.source(affinity.hash_key(service), version))
             rules.append([*_served([service]), hashed, goto("if-mine")])
         rules.append([_hashed(cluster, affinity.source(default, version)), goto("if-mine")])
     return [
         *INET.chain("if-mine", [match(MARK, "@mine", "!="), match(MARK, "@drains", "!="), DROP]),
-        *INET.chain("reassembled", *rules),
+        *INET.chain("reassembled", [match(CT_STATE, "invalid", "in"), DROP], *rules),
+        *_untracked(cluster.services, nics),
     ]
-
-
-def _hashed(cluster: Cluster, of: Expr) -> Stmt:
-    return assign(MARK, jhash(of, mod=cluster.buckets, seed=cluster.seed))
 
 
 def _untracked(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
-    """Keep services without connections out of conntrack, both ways."""
-    chosen = [service for service in services if not service.track]
-    if not chosen:
-        return []
-    coming = [[*rule, seen, NOTRACK] for rule in _from_clients(nics) for seen in _served(chosen)]
-    going = [
-        [_OUT, *rule, match(payload(service.protocol, "sport"), ports(service)), NOTRACK]
-        for rule in _to_clients(nics)
-        for service in chosen
-    ]
+    """Keep all of the VIPs' traffic but QUIC out of conntrack, both ways."""
+    quic = [service for service in services if service.quic]
+    spare = [[one, ACCEPT] for one in _served(quic)]
+    spare_out = [[one, ACCEPT] for one in _served(quic, "sport")]
+    coming = _from_clients(nics, NOTRACK)
     return [
-        *_hook("prerouting", _RAW, iter(coming), "untracked-in"),
-        *_hook("output", _RAW, iter(going), "untracked-out"),
+        *_hook("prerouting", _RAW, iter([*spare, *coming]), "untracked-in"),
+        *_hook("output", _RAW, iter([*spare_out, *_to_clients(nics, NOTRACK)]), "untracked-out"),
     ]
+
+
+# What is refused.
 
 
 def _services(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
@@ -185,9 +245,12 @@ def _services(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
     return [
         *INET.chain(
             "services",
-            [match(CT_STATE, ["established", "related"], "in"), ACCEPT],
+            # Within a connection, perhaps this host's own: the stack knows.
+            [match(both(_FLAGS, ["fin", "syn", "rst", "ack"]), "syn", "!="), ACCEPT],
             [match(L4PROTO, one_of(_PINGS)), ACCEPT],
             *([served, ACCEPT] for served in _served(services)),
+            *([match(L4PROTO, UDP), *answer, ACCEPT] for answer in _answers_to("asked", nics)),
+            [match(L4PROTO, SCTP), exists(_INIT, there=False), ACCEPT],
             [match(L4PROTO, TCP), RESET],
             [reject("port-unreachable")],
         ),
@@ -195,45 +258,112 @@ def _services(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
     ]
 
 
+# What leaves.
+
+
 def _outward(cluster: Cluster, nics: Sequence[Nic]) -> Commands:
-    """What leaves from a VIP, by whatever interface, is answered to the bucket's owner."""
-    kind, special = affinity.dealt(cluster.services)
-    served = versions(nics)
-    whose = [[_hashed(cluster, affinity.target(kind, version))] for version in served]
-    whose += [
-        [
-            match(payload(service.protocol, "sport"), ports(service)),
-            _hashed(cluster, affinity.target(affinity.hash_key(service), version)),
-        ]
-        for service in special
-        for version in served
-    ]
-    mine = [[jump("whose")], [match(MARK, "@mine"), _CLEAR, ACCEPT]]
-    accepted = match(both(payload("tcp", "flags"), _HANDSHAKE), ["syn", "ack"])
+    """What leaves from a VIP; rules 2 and 3."""
+    _, special = affinity.dealt(cluster.services)
+    beyond = match(OIFNAME, one_of(nic.interface for nic in nics), "!=")
     # All hosts put fragments together where ports decide; none may complain that one is missing.
     unfinished = [
-        [
-            match(payload(header, "type"), "time-exceeded"),
-            match(payload(header, "code"), 1),
-            _OUT,
-            DROP,
-        ]
-        for header in ("icmp", "icmpv6")
+        [match(payload(h, "type"), "time-exceeded"), match(payload(h, "code"), 1), DROP]
+        for h in _pings(nics)
         if special
     ]
     return [
-        *INET.chain("whose", *whose),
-        *INET.chain("outward", *mine, [_CLEAR, reject("admin-prohibited")]),
-        *INET.chain("handshake", *mine, [_CLEAR, DROP]),
+        *INET.chain("whose", *_whose(cluster, nics)),
+        *_judged(cluster.services, nics),
         *INET.chain(
             "outgoing",
+            [match(both(_FLAGS, ["syn", "rst"]), 0), ACCEPT],  # within a connection
+            [match(OIFNAME, "lo"), ACCEPT],
             *unfinished,
-            [match(CT_STATE, "new", "in"), _OUT, goto("outward")],
-            # Of a bucket that was given away meanwhile: its client is to begin anew.
-            [accepted, _OUT, goto("handshake")],
+            [match(both(_FLAGS, ["syn", "ack"]), ["syn", "ack"]), goto("half-open")],
+            [match(both(_FLAGS, ["rst", "ack"]), "rst"), goto("unknown")],
+            [match(both(_FLAGS, "rst"), "rst"), ACCEPT],
+            [match(both(_ABORT_FLAGS, 1), 1), goto("unknown")],  # RFC 9260, 8.4: of nobody's
+            [match(L4PROTO, SCTP), exists(_INIT, there=False), ACCEPT],
+            *([match(payload(h, "type"), "echo-request", "!="), ACCEPT] for h in _pings(nics)),
+            *_asked(cluster.services, nics),
+            [beyond, ACCEPT],
+            [goto("begun")],
         ),
         *_hook("output", _FILTER, _to_clients(nics, goto("outgoing"))),
     ]
+
+
+def _judged(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
+    """What leaves by its bucket: SYN|ACKs, a stack's word on what it doesn't know, and what a
+    host begins."""
+    known = [[*answer, _CLEAR, ACCEPT] for answer in _answers_to("elsewhere", nics)]
+    late = _by_service(services)
+    return [
+        *INET.chain(
+            "half-open",
+            [jump("whose")],
+            [match(MARK, "@given", "!="), _CLEAR, ACCEPT],
+            *known,
+            [_CLEAR, DROP],
+        ),
+        *INET.chain(
+            "unknown",
+            [jump("whose")],
+            [match(MARK, "@drains"), _CLEAR, DROP],
+            [match(MARK, "@joined"), _CLEAR, DROP],
+            [_CLEAR],
+        ),
+        *INET.chain(
+            "begun",
+            [jump("whose")],
+            [match(MARK, "@mine"), _CLEAR, ACCEPT],
+            # A late answer to what was asked before the bucket went.
+            *([[late, match(MARK, "@given"), _CLEAR, ACCEPT]] if late else []),
+            *([match(L4PROTO, UDP), *one] for one in known),
+            [_CLEAR, reject("admin-prohibited")],
+        ),
+    ]
+
+
+def _whose(cluster: Cluster, nics: Sequence[Nic]) -> Iterator[list[Stmt]]:
+    """Yield the rules that mark what leaves with its bucket."""
+    kind, special = affinity.dealt(cluster.services)
+    for version in versions(nics):
+        yield [_hashed(cluster, affinity.target(kind, version))]
+    for service in special:
+        sent = match(payload(service.protocol, "sport"), ports(service))
+        for version in versions(nics):
+            yield [
+                sent,
+                _hashed(cluster, affinity.target(affinity.hash_key(service), version)),
+            ]
+
+
+def _by_service(services: Sequence[Service], op: str = "==") -> Stmt | None:
+    """Return the match of what a service sends by UDP, or doesn't; None if none does."""
+    sent = payload("udp", "sport")
+    if not services:
+        return match(sent, _OUR_PORTS, "<" if op == "==" else ">=")
+    every = [span(*pair) for s in services if s.protocol is Protocol.UDP for pair in s.ports]
+    return match(sent, one_of(every), op) if every else None
+
+
+def _asked(services: Sequence[Service], nics: Sequence[Nic]) -> Iterator[list[Stmt]]:
+    """Remember what this host asks by UDP: its answers are no questions to a port not served."""
+    if not services:
+        return
+    own = _by_service(services, "!=") or match(L4PROTO, UDP)
+    for version in versions(nics):
+        of_vip = _every(nics, version, "saddr")
+        yield [own, of_vip, update(f"asked{_number(version)}", *_ends(version))]
+
+
+def _pings(nics: Sequence[Nic]) -> list[str]:
+    return ["icmp" if _number(version) == 4 else "icmpv6" for version in versions(nics)]
+
+
+def _hashed(cluster: Cluster, of: Expr) -> Stmt:
+    return assign(MARK, jhash(of, mod=cluster.buckets, seed=cluster.seed))
 
 
 def _no_forwarding(nics: Sequence[Nic]) -> Commands:

@@ -60,6 +60,8 @@ ALWAYS = "ether"
 """The sets of a slot hold this, the type of every Ethernet interface, or nothing."""
 NUMBERS = {Protocol.TCP: TCP, Protocol.UDP: UDP, Protocol.SCTP: SCTP}
 
+OPENS = match(both(payload("tcp", "flags"), ["fin", "syn", "rst", "ack"]), "syn")
+"""The first segment of a TCP connection."""
 _RAW, _FILTER = -300, 0  # libnftables prints priorities by name where it has one
 
 
@@ -71,7 +73,7 @@ def netdev(
     return [
         *_sets(cluster.buckets, armed=armed),
         *_answers(nics, mode, macs),
-        *_takes(nics, mode, macs),
+        *_takes(cluster.services, nics, mode, macs),
         *(_fragments(nics, mode, macs) if deal.special else []),
         *_rests(deal, nics),
         *(c for number, nic in enumerate(nics) for c in _ingress(deal, nic, number)),
@@ -159,7 +161,9 @@ def _arp_answer(vip: str, listen: str, send: str) -> list[Stmt]:
     ]
 
 
-def _takes(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Commands:
+def _takes(
+    services: Sequence[Service], nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]
+) -> Commands:
     """Only what is in this host's buckets gets here."""
     served = versions(nics)
     to_us = [_to_us(nic, mode, macs, alone=len(nics) == 1) for nic in nics]
@@ -173,20 +177,49 @@ def _takes(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Commands
     return [
         *NETDEV.chain("ours", *asked, [*taken, assign(MARK, 0), ACCEPT], [DROP]),
         *NETDEV.chain("take", *to_us, *_leased("ours"), [DROP]),
-        # On the move: conntrack is to say which packets. At rest none goes to see it.
-        *NETDEV.chain("seen", *asked, [*taken, assign(MARK, flagged(MOVING)), ACCEPT], [DROP]),
-        *NETDEV.chain("move", *to_us, *_leased("seen"), [DROP]),
+        *_moves(services, served, questions, to_us, taken),
+    ]
+
+
+def _moves(
+    services: Sequence[Service],
+    served: Sequence[Version],
+    questions: Sequence[Stmt],
+    to_us: Sequence[list[Stmt]],
+    taken: Sequence[Stmt],
+) -> Commands:
+    """What is taken of a bucket on the move: by the new owner all but QUIC's connections, by the
+    former one what may belong to a connection of his; the kernel ends both by itself."""
+    quic = [match(payload("udp", "dport"), ports(one)) for one in services if one.quic]
+    errors = [
+        match(payload("icmp" if version is V4 else "icmpv6", "type"), one_of(version.errors))
+        for version in served
+    ]
+    seen: Commands = []
+    if quic:  # conntrack is to say which packets
+        flag = assign(MARK, flagged(MOVING))
+        seen = [
+            *NETDEV.chain("seen", [*taken, flag, ACCEPT], [DROP]),
+            *NETDEV.chain("move", *to_us, *_leased("seen"), [DROP]),
+        ]
+    return [
+        *seen,
         *NETDEV.chain(
             "come",
-            [match(MARK, "@leaving", "!="), goto("take")],  # the move is over
-            [goto("move")],
+            *([one, match(MARK, "@leaving"), goto("move")] for one in quic),
+            [goto("take")],
         ),
-        # Given away and draining: the new owner answers questions; the kernel ends it by itself.
         *NETDEV.chain(
             "leave",
             *([question, DROP] for question in questions),
             [match(MARK, "@leaving", "!="), DROP],
-            [goto("move")],
+            [OPENS, DROP],
+            [match(L4PROTO, TCP), goto("take")],
+            [exists({"sctp chunk": {"name": "init"}}), DROP],
+            [match(L4PROTO, SCTP), goto("take")],
+            *([error, goto("take")] for error in errors),
+            *([one, goto("move")] for one in quic),
+            [DROP],  # its other packets are the new owner's, or two would answer
         ),
     ]
 

@@ -58,9 +58,9 @@ def concat(*parts: Expr) -> Expr:
     return {"concat": list(parts)}
 
 
-def exists(header: Expr) -> Stmt:
-    """Return the statement that ends the rule unless the packet has this header."""
-    return match(header, True)
+def exists(header: Expr, *, there: bool = True) -> Stmt:
+    """Return the statement that ends the rule unless the packet has this header, or hasn't."""
+    return match(header, there)
 
 
 def one_of(values: Iterable[object]) -> object:
@@ -112,6 +112,12 @@ def reject(why: str) -> Stmt:
 def span(first: int, last: int) -> object:
     """Return a range for a set, or the value itself where it is one."""
     return first if first == last else {"range": [first, last]}
+
+
+def update(name: str, *key: Expr) -> Stmt:
+    """Return the statement that puts something of the packet into a set, or renews its time."""
+    elem = concat(*key) if len(key) > 1 else key[0]
+    return {"set": {"op": "update", "elem": elem, "set": f"@{name}"}}
 
 
 def expiring(value: object, seconds: int) -> Expr:

@@ -49,6 +49,11 @@ class NftTable:
             body["stmt"] = [{"counter": None}]
         return {"add": {"set": body}}
 
+    def remembered(self, name: str, of: Sequence[str], *, seconds: int, size: int) -> Command:
+        """Add a set that packets fill: of such fields side by side, each for some seconds."""
+        body = {"type": list(of), "flags": ["timeout"], "timeout": seconds}
+        return {"add": {"set": {**self._at, "name": name, "size": size, **body}}}
+
     def verdicts(self, name: str, *, size: int | None = None) -> Command:
         """Add a map from mark to verdict; with a size the kernel takes its fast hash."""
         body: dict[str, Any] = {**self._at, "name": name, "type": "mark", "map": "verdict"}

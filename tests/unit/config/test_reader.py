@@ -511,10 +511,6 @@ MORE_FAULTS = {
     service(UDP, "ports = [80]", "quic = 1"): (
         "service[0].quic: is 1, neither true nor false; use true or false"
     ),
-    service(UDP, "ports = [80]", "quic = true", "track = false"): (
-        "service[0].track: is false, and QUIC connections are told apart by conntrack;"
-        " remove it, or quic"
-    ),
     service(UDP, "ports = [80]", "prefix4 = 20"): (
         'service[0].prefix4: does not belong to affinity "client";'
         ' remove it, or use affinity = "subnet"'
@@ -673,14 +669,12 @@ ports = [53]
 affinity = "subnet"
 prefix4 = 20
 prefix6 = 48
-track = false
 quic = false
 
 [[service]]
 protocol = "udp"
 ports = [443]
 affinity = "flow"
-track = true
 quic = true
 """
 FULL_CLUSTER = Cluster(
@@ -709,7 +703,6 @@ FULL_CLUSTER = Cluster(
             affinity=Affinity.SUBNET,
             prefix4=20,
             prefix6=48,
-            track=False,
         ),
         Service(protocol=Protocol.UDP, ports=((443, 443),), affinity=Affinity.FLOW, quic=True),
     ),
@@ -855,7 +848,6 @@ def services(draw: st.DrawFn) -> tuple[Service, ...]:
                 affinity=affinity,
                 prefix4=draw(st.integers(1, 32)) if subnet else 24,
                 prefix6=draw(st.integers(1, 128)) if subnet else 64,
-                track=quic or not udp or draw(st.booleans()),
                 quic=quic,
             )
         )

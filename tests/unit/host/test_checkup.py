@@ -23,7 +23,7 @@ from vipnft.host import checkup
 from vipnft.model import Service
 services = (
     Service(protocol="tcp", ports=((80, 81),)),
-    Service(protocol="udp", ports=((53, 53),), track=False),
+    Service(protocol="udp", ports=((53, 53),)),
     Service(protocol="udp", ports=((443, 443),), quic=True),
     Service(protocol="sctp", ports=((7, 7),)),
 )

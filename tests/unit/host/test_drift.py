@@ -114,11 +114,11 @@ DRAINING, JOINING = Phase(State.DRAINING, 60), Phase(State.JOINING, 60)
         (DRAINING, cell(FOREIGN), "bucket 3: foreign in the kernel, not draining"),
         (JOINING, cell(OWNED), "bucket 3: owned in the kernel, not joining"),
         (OWNED, Cell(), "bucket 3: broken in the kernel, not owned"),
-        (OWNED, Cell("take", moving="draining"), "bucket 3: broken in the kernel"),
-        (FOREIGN, Cell("leave", moving="draining"), None),  # its drain has ended
-        (OWNED, Cell("come", moving="joining", mine=True), None),
+        (OWNED, Cell("take"), "bucket 3: broken in the kernel"),
+        (FOREIGN, Cell("leave"), None),  # its drain has ended
+        (OWNED, Cell("come", mine=True), None),
         (DRAINING, cell(Phase(State.DRAINING, 50)), None),
-        (Phase(State.DRAINING, 0.5), Cell("leave", moving="draining"), None),
+        (Phase(State.DRAINING, 0.5), Cell("leave"), None),
         (FOREIGN, cell(Phase(State.DRAINING, 0.5)), None),
         (OWNED, cell(Phase(State.JOINING, 1.0)), None),
     ],

@@ -20,7 +20,6 @@ CELLS = st.builds(
     Cell,
     st.sampled_from([None, "take", "come", "leave", "drop"]),
     st.one_of(st.none(), st.floats(0.1, 3600)),
-    st.sampled_from([None, "draining", "joining"]),
     st.one_of(st.none(), st.floats(0.1, 3600)),
     st.booleans(),
     st.one_of(st.none(), st.floats(0.1, 3600)),
@@ -31,12 +30,12 @@ class Kernel:
     """The containers as nftables treats them; a wrong command is an error, as there."""
 
     def __init__(self, cells: list[Cell]) -> None:
-        self.held: dict[str, dict[int, Any]] = {name: {} for _, name in elements.CONTAINERS}
+        names = [*(name for _, name in elements.CONTAINERS), elements.GIVEN]
+        self.held: dict[str, dict[int, Any]] = {name: {} for name in names}
         for b, one in enumerate(cells):
             for name, value in (
                 ("buckets", one.verdict),
                 ("leaving", one.leaving),
-                ("moving", one.moving),
                 ("joined", one.joined),
                 ("drains", one.drains),
             ):
@@ -57,7 +56,7 @@ class Kernel:
                 elif key not in container:
                     container[key] = value
                 else:
-                    assert element["name"] not in {"buckets", "moving"}, "EEXIST in a map"
+                    assert element["name"] != "buckets", "EEXIST in a map"
 
     @staticmethod
     def _parse(one: Any) -> tuple[int, Any]:
@@ -79,7 +78,6 @@ class Kernel:
             Cell(
                 verdict=h["buckets"].get(b),
                 leaving=h["leaving"].get(b),
-                moving=h["moving"].get(b),
                 joined=h["joined"].get(b),
                 drains=h["drains"].get(b),
                 mine=b in h["mine"],
@@ -97,6 +95,25 @@ def test_any_state_is_brought_to_any_phases(pairs: list[tuple[Cell, Phase]]) -> 
         assert got.phase is not None
         assert got.phase.state is wanted.state
         assert abs(got.phase.left - wanted.left) <= 1.5
+
+
+@given(st.lists(st.tuples(PHASES, PHASES), min_size=1, max_size=12))
+def test_what_leaves_is_known_for_as_long_as_a_handshake_may_be_half_open(
+    pairs: list[tuple[Phase, Phase]],
+) -> None:
+    have, want = [cell(old) for old, _ in pairs], [new for _, new in pairs]
+    kernel = Kernel(have)
+    kernel.held["given"] = {b: 1 for b, one in enumerate(have) if not one.mine}
+    kernel.run(elements.change(have, want))
+    for b, (old, new) in enumerate(pairs):
+        left = kernel.held["given"].get(b)
+        if new.state in {State.OWNED, State.JOINING}:
+            assert left is None or cell(old).mine
+        elif new.state is State.DRAINING:
+            near = old.state is State.DRAINING and abs(old.left - new.left) < 1.5
+            assert near or (left or 0) >= new.left + elements.HALF_OPEN_S
+        elif old.state is not State.FOREIGN:
+            assert left == elements.HALF_OPEN_S
 
 
 @given(st.lists(PHASES, min_size=1, max_size=12))
@@ -118,7 +135,7 @@ def test_a_change_names_only_what_changes() -> None:
     named = [
         e for c in elements.change(have, want) for e in next(iter(c.values()))["element"]["elem"]
     ]
-    assert len(named) == 6  # out of mine and buckets; into that, moving, leaving and drains
+    assert len(named) == 8  # out of mine and buckets; into that, leaving, drains and given anew
 
 
 @pytest.mark.parametrize(
@@ -126,20 +143,16 @@ def test_a_change_names_only_what_changes() -> None:
     [
         (Cell("take", mine=True), State.OWNED),
         (Cell("drop"), State.FOREIGN),
-        (Cell("leave", leaving=9, moving="draining", drains=9), State.DRAINING),
-        (Cell("leave", leaving=1, moving="draining"), State.DRAINING),  # two timers, one moment
-        (Cell("leave", moving="draining"), State.FOREIGN),  # the kernel ended it
-        (Cell("leave", leaving=9, moving="draining"), None),
-        (Cell("leave", leaving=9, moving="draining", drains=9, mine=True), None),
-        (Cell("come", leaving=9, moving="joining", joined=9, mine=True), State.JOINING),
-        (Cell("come", moving="joining", joined=1, mine=True), State.JOINING),
-        (Cell("come", moving="joining", joined=9, mine=True), None),  # conntrack is not asked
-        (Cell("come", leaving=9, moving="joining", mine=True), None),
-        (Cell("come", moving="joining", mine=True), State.OWNED),
-        (Cell("take", moving="joining", mine=True), None),
-        (Cell("come", mine=True), None),
-        (Cell("take", moving="draining", mine=True), None),
-        (Cell("leave", leaving=9, drains=9), None),
+        (Cell("leave", leaving=9, drains=9), State.DRAINING),
+        (Cell("leave", leaving=1), State.DRAINING),  # two timers, one moment
+        (Cell("leave"), State.FOREIGN),  # the kernel ended it
+        (Cell("leave", leaving=9), None),
+        (Cell("leave", leaving=9, drains=9, mine=True), None),
+        (Cell("come", leaving=9, joined=9, mine=True), State.JOINING),
+        (Cell("come", joined=1, mine=True), State.JOINING),
+        (Cell("come", joined=9, mine=True), None),  # the other timer is gone
+        (Cell("come", leaving=9, mine=True), None),
+        (Cell("come", mine=True), State.OWNED),
         (Cell("take"), None),
         (Cell("drop", mine=True), None),
         (Cell(), None),
@@ -154,13 +167,12 @@ def test_what_libnftables_lists_is_read() -> None:
     items: dict[str, Any] = {
         "buckets": [[0, {"jump": {"target": "leave"}}], [1, {"drop": None}]],
         "leaving": [{"elem": {"val": 0, "timeout": 300, "expires": 298}}],
-        "moving": [[0, {"jump": {"target": "draining"}}]],
         "joined": [1],
         "drains": [{"elem": {"val": 0, "timeout": 300, "expires": 297}}],
         "mine": [1],
     }
     assert elements.read(items, 3) == [
-        Cell("leave", leaving=298, moving="draining", drains=297),
+        Cell("leave", leaving=298, drains=297),
         Cell("drop", joined=math.inf, mine=True),
         Cell(),
     ]

@@ -147,7 +147,7 @@ def test_each_segment_has_hooks_of_its_own() -> None:
 
 SERVICES = (
     Service(protocol=Protocol.TCP, ports=((80, 80), (8000, 8100))),
-    Service(protocol=Protocol.UDP, ports=((53, 53),), track=False),
+    Service(protocol=Protocol.UDP, ports=((53, 53),)),
     Service(protocol=Protocol.UDP, ports=((443, 443),), quic=True),
 )
 
@@ -168,10 +168,22 @@ def test_a_service_that_is_dealt_otherwise_comes_first_behind_fragments() -> Non
     assert "443" not in json.dumps(rest)
 
 
-def test_what_is_kept_out_of_conntrack() -> None:
-    commands = whole(Mode.SWITCH, cluster=replace(CLUSTER, services=SERVICES))
-    for chain, port in (("untracked-in", "dport"), ("untracked-out", "sport")):
-        (rule,) = rules(commands, chain)
-        assert rule[-1] == {"notrack": None}
-        assert rule[-2]["match"]["left"] == {"payload": {"protocol": "udp", "field": port}}
-        assert rule[-2]["match"]["right"] == 53
+@pytest.mark.parametrize("mode", Mode)
+def test_conntrack_is_asked_for_quic_and_fragments_alone(mode: Mode) -> None:
+    def asks(*services: Service) -> bool:
+        commands = whole(mode, cluster=replace(BOTH, services=services))
+        return '"ct"' in json.dumps(commands)
+
+    assert not asks()
+    assert not asks(*SERVICES[:2])
+    assert asks(*SERVICES)
+    assert asks(replace(SERVICES[1], affinity=Affinity.FLOW))
+
+
+def test_what_a_rule_says_of_a_segment_it_says_of_its_interface() -> None:
+    """ARP queries, and what a host may not begin from a VIP."""
+    commands = whole(Mode.SWITCH)
+    (query,) = rules(commands, "output")[:1]
+    assert query[0]["match"]["left"] == {"meta": {"key": "oifname"}}
+    beyond = [one for one in rules(commands, "outgoing") if "oifname" in json.dumps(one)]
+    assert [one[-1] for one in beyond] == [{"accept": None}] * 2
