@@ -1,7 +1,7 @@
 .PHONY: help demo test check fix package machines machines-netns golden bench bench-start bench-moves bench-failover setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
-TESTS := $(RUNS) nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
+TESTS := $(RUNS) conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
 PACKS := lintian man-db scdoc
 MACHINES := $(TESTS) qemu-system-x86 qemu-utils mmdebstrap e2fsprogs dpkg-dev
 BENCH := iptables iperf3 wrk keepalived

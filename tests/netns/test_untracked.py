@@ -1,0 +1,231 @@
+"""Connections survive moves whatever becomes of conntrack, and clients of other interfaces."""
+
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.netns import scenarios
+from tests.netns.conftest import LabUp
+from tests.netns.support import VIP, apply_all, nginx, on_hosts, shell
+from tests.netns.test_handover import of, to_web2
+from vipnft.lab.capture import Wire
+from vipnft.lab.lab import Lab
+from vipnft.lab.tally import Tally
+
+TRACKS = (
+    "nft 'table inet user { chain p { type filter hook prerouting priority 0; ct state new; }; }'"
+)
+# What a host's user does to conntrack, for his own reasons.
+MEDDLERS = {
+    "notrack": "nft 'table inet user { chain p { type filter hook prerouting priority raw; notrack;"
+    " }; chain o { type filter hook output priority raw; notrack; }; }'",
+    "short timeouts": f"{TRACKS}; sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=1",
+    "flush": f"{TRACKS}; while sleep 0.1; do conntrack -F; done >&- 2>&- &",
+}
+
+
+@pytest.mark.parametrize("meddler", MEDDLERS)
+def test_busy_connections_survive_what_a_user_does_to_conntrack(
+    lab_up: LabUp, tmp_path: Path, meddler: str
+) -> None:
+    lab = lab_up(hosts=5)
+    for host in lab.hosts:
+        shell(lab, host, MEDDLERS[meddler])
+    found = scenarios.busy_connections(lab, tmp_path, count=60, kilobytes=1000)
+    assert (found["connections"], found["broken"]) == (60, 0)
+
+
+@contextmanager
+def talking(lab: Lab, clients: list[str]) -> Iterator[list[socket.socket]]:
+    """Hold a connection open from each client, on which a page was asked for already."""
+    with ExitStack() as stack:
+        several = []
+        for client in clients:
+            one = stack.enter_context(lab.socket("clients", socket.AF_INET, socket.SOCK_STREAM))
+            one.bind((client, 0))
+            one.settimeout(30)
+            one.connect((VIP, 80))
+            several.append(one)
+        yield several
+
+
+def page(one: socket.socket) -> bytes:
+    """Ask for the page on an open connection."""
+    one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = b""
+    while b"\r\n\r\n" not in answer or not answer.rpartition(b"\r\n\r\n")[2]:
+        answer += one.recv(4096)
+    return answer.rpartition(b"\r\n\r\n")[2].strip()
+
+
+def refused(lab: Lab, client: str, port: int) -> bool:
+    with lab.socket("clients", socket.AF_INET, socket.SOCK_STREAM) as one:
+        one.bind((client, 0))
+        one.settimeout(30)
+        try:
+            one.connect((VIP, port))
+        except ConnectionRefusedError:
+            return True
+    return False
+
+
+def test_each_stack_says_only_what_it_knows(lab_up: LabUp, tmp_path: Path) -> None:
+    """In a move: old connections go on at the old owner, new ones come to the new one, a closed
+    port is refused by it alone, and no reset of a stack that lacks a connection gets out."""
+    lab = lab_up(hosts=2)
+    apply_all(lab)
+    clients = of(lab, "web1", 40)
+    with ExitStack() as stack:
+        stack.enter_context(on_hosts(lab, tmp_path, nginx))
+        old = stack.enter_context(talking(lab, clients[:20]))
+        assert {page(one) for one in old} == {b"web1"}
+        to_web2(lab)
+        wire = stack.enter_context(Wire(lab, "router", keep=True))
+        for _ in range(5):
+            assert {page(one) for one in old} == {b"web1"}
+        with talking(lab, clients[20:]) as new:
+            assert {page(one) for one in new} == {b"web2"}
+        assert all(refused(lab, client, 81) for client in clients)
+        shell(lab, "router", "ping -c2 -i0.2 192.0.2.1")
+        wire.stop()
+        resets = [f for f in wire.frames if f.is_rst and f.src == VIP]
+        assert len(resets) == len(clients)  # the closed port's, each once
+        assert (wire.tally.doubles, wire.tally.unanswered) == ([], [])
+
+
+def test_a_port_is_used_again_after_a_move(lab_up: LabUp, tmp_path: Path) -> None:
+    """The former owner keeps it in TIME_WAIT; the client opens it at the new one."""
+    lab = lab_up(hosts=2)
+    apply_all(lab)
+    (client,) = of(lab, "web1", 1)
+    with on_hosts(lab, tmp_path, nginx):
+        for owner in (b"web1", b"web2"):
+            with lab.socket("clients", socket.AF_INET, socket.SOCK_STREAM) as one:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                one.settimeout(30)
+                one.bind((client, 44444))
+                one.connect((VIP, 80))
+                one.sendall(b"GET / HTTP/1.0\r\n\r\n")  # the server closes first
+                answer = b"".join(iter(partial(one.recv, 4096), b""))
+                assert answer.endswith(owner)
+            if owner == b"web1":
+                assert ":80" in shell(lab, "web1", "ss -tanH state time-wait")
+                to_web2(lab)
+
+
+ECHO = """
+import socket, sys
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.bind((sys.argv[1], 7))
+print("ready", flush=True)
+while True:
+    data, whence = one.recvfrom(99)
+    one.sendto(socket.gethostname().encode(), whence)
+"""
+GUESTS = [f"10.99.0.{n}" for n in range(1, 41)]
+_ASK = """
+import socket, sys
+vip, *clients = sys.argv[1:]
+for client in clients:
+    for kind, port in ((socket.SOCK_STREAM, 80), (socket.SOCK_DGRAM, 7)):
+        with socket.socket(socket.AF_INET, kind) as one:
+            one.bind((client, 0))
+            one.settimeout(30)
+            one.connect((vip, port))
+            one.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            print(one.recv(4096).split()[-1].decode(), flush=True)
+"""
+
+
+_KNOCK = """
+import socket, sys
+vip, *clients = sys.argv[1:]
+for client in clients:
+    one = socket.socket()
+    one.bind((client, 0))
+    one.setblocking(False)
+    one.connect_ex((vip, 80))
+"""
+
+
+@contextmanager
+def guest(lab: Lab, host: str) -> Iterator[list[str]]:
+    """Have a network of its own behind a host, as containers have; give the words that run a
+    command there."""
+    words = ["unshare", "-n", "sh", "-c", "echo $$; read end"]
+    inside = lab.popen(host, words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert inside.stdout
+    pid = inside.stdout.readline().strip()
+    enter = ["nsenter", f"--net=/proc/{pid}/ns/net"]
+    addresses = "; ".join(f"ip addr add {address}/24 dev out" for address in GUESTS)
+    shell(lab, host, f"ip link add guests type veth peer out netns {pid}; ip link set guests up;"
+          f"ip addr add 10.99.0.254/24 dev guests; sysctl -qw net.ipv4.conf.all.rp_filter=0"
+          f" net.ipv4.conf.eth0.rp_filter=0 net.ipv4.conf.guests.rp_filter=0")  # fmt: skip
+    script = f"ip link set out up; {addresses}; ip route add default via 10.99.0.254"
+    lab.run(host, [*enter, "sh", "-c", script], check=True)
+    try:
+        yield enter
+    finally:
+        inside.communicate("\n")
+
+
+def test_who_asks_by_another_interface_is_served_whatever_his_bucket(
+    lab_up: LabUp, tmp_path: Path
+) -> None:
+    """Containers, a VPN, a second NIC: TCP and UDP, at rest and while all buckets are on the
+    move."""
+    lab = lab_up(hosts=3)
+    with ExitStack() as stack:
+        enter = stack.enter_context(guest(lab, "web1"))
+        apply_all(lab)
+        stack.enter_context(nginx(lab, "web1", tmp_path))
+        echo = lab.popen("web1", [sys.executable, "-c", ECHO, VIP], stdout=subprocess.PIPE)
+        stack.callback(echo.kill)
+        assert echo.stdout
+        assert echo.stdout.readline() == "ready\n"
+        ask = [*enter, sys.executable, "-c", _ASK, VIP, *GUESTS]
+        for drain in ("0", "60s"):
+            shell(lab, "web1", f"vipnft apply --switch --drain {drain}")
+            said = lab.run("web1", ask, check=True, timeout=600).stdout.split()
+            assert Counter(said) == {"web1": 2 * len(GUESTS)}
+            scenarios.rebalance(
+                lab, scenarios.with_weights(lab.config.read_text(), {"web1": 0}), drain="60s"
+            )
+
+
+def test_answers_may_leave_by_another_way_than_questions_came(
+    lab_up: LabUp, tmp_path: Path
+) -> None:
+    """A client that asks by a second NIC, and whose route back is by the segment."""
+    lab = lab_up(hosts=3)
+    with ExitStack() as stack:
+        enter = stack.enter_context(guest(lab, "web1"))
+        apply_all(lab)
+        stack.enter_context(nginx(lab, "web1", tmp_path))
+        shell(lab, "web1", "ip route del 10.99.0.0/24; ip route add 10.99.0.0/24 via 192.0.2.254")
+        with Wire(lab, "router") as wire:
+            lab.run("web1", [*enter, sys.executable, "-c", _KNOCK, VIP, *GUESTS], check=True)
+
+            def all_answered(tally: Tally) -> bool:
+                return {flow.client for flow in tally.answers} >= set(GUESTS)
+
+            wire.until(all_answered)
+
+
+def test_a_query_beyond_the_segment_says_that_interfaces_own_mac(lab_up: LabUp) -> None:
+    """Or its neighbour answers a MAC that is not there, and learns the listen MAC."""
+    lab = lab_up(hosts=2)
+    with guest(lab, "web1") as enter:
+        apply_all(lab)
+        lab.run("web1", [*enter, "ip", "neigh", "flush", "all"], check=True)
+        shell(lab, "web1", f"ip neigh flush dev guests; ping -c1 -W5 -I {VIP} {GUESTS[0]}")
+        learned = lab.run("web1", [*enter, "ip", "neigh"], check=True).stdout
+        own = shell(lab, "web1", "cat /sys/class/net/guests/address").strip()
+        assert f"lladdr {own}" in learned
