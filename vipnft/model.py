@@ -16,6 +16,8 @@ MAX_BUCKETS = 65536
 """More than this is a slow table for no finer split (256 buckets split 8 hosts exactly)."""
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
+EVERY_MAC = "promiscuous"
+"""What stands in an interface's filter for every MAC."""
 
 Address = IPv4Address | IPv6Address
 
@@ -283,3 +285,12 @@ def send_mac(nic: Nic, mode: Mode, macs: Mapping[str, str]) -> str:
     if mode is Mode.HUB:
         return nic.listen_mac(mode)
     return nic.send_mac or macs[nic.interface]
+
+
+def heard_as(kind: str, listen: str, mode: Mode) -> str:
+    """Return what an interface needs in its filter to hear the listen MAC, by its kind.
+
+    A bridge that had it as a MAC of its own would keep frames that its guests send there from the
+    other hosts: it is made promiscuous instead, and passes them on, too.
+    """
+    return EVERY_MAC if kind == "bridge" and mode is Mode.SWITCH else listen

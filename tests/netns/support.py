@@ -211,3 +211,34 @@ def _server(lab: Lab, host: str, command: list[str], port: str) -> Iterator[None
     finally:
         server.kill()
         server.wait()
+
+
+@contextmanager
+def guest(lab: Lab, host: str, addresses: Sequence[str]) -> Iterator[list[str]]:
+    """Have a network namespace at a host, by its interface `guests`; give the words that run a
+    command there."""
+    words = ["unshare", "-n", "sh", "-c", "echo $$; read end"]
+    inside = lab.popen(host, words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert inside.stdout
+    pid = inside.stdout.readline().strip()
+    enter = ["nsenter", f"--net=/proc/{pid}/ns/net"]
+    shell(lab, host, f"ip link add guests type veth peer out netns {pid}; ip link set guests up")
+    given = "; ".join(f"ip addr add {address}/24 dev out" for address in addresses)
+    lab.run(host, [*enter, "sh", "-c", f"ip link set out up; {given}"], check=True)
+    try:
+        yield enter
+    finally:
+        inside.communicate("\n")
+
+
+ASK_TCP = """
+import socket, sys
+vip, *clients = sys.argv[1:]
+for client in clients:
+    with socket.socket() as one:
+        one.bind((client, 0))
+        one.settimeout(30)
+        one.connect((vip, 80))
+        one.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+        print(one.recv(4096).split()[-1].decode(), flush=True)
+"""

@@ -1,6 +1,7 @@
 """Interfaces of every kind that this kernel offers, in place of a plain one."""
 
 import re
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,11 +9,14 @@ import pytest
 
 from tests.netns.conftest import LabUp
 from tests.netns.support import (
+    ASK_TCP,
     LISTEN,
+    VIP,
     VIP6,
     apply,
     apply_all,
     asked,
+    guest,
     nginx,
     on_hosts,
     shell,
@@ -48,7 +52,6 @@ def behind(lab: Lab, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "mode"),
     [
-        ("bridge", Mode.HUB),
         ("bridge", Mode.SWITCH),
         ("bridge", Mode.MULTICAST),
         ("macvlan", Mode.HUB),
@@ -98,6 +101,41 @@ def test_a_macvlan_in_switch_mode_is_refused(lab_up: LabUp) -> None:
         "warn  not with --switch: lan is a macvlan" in lab.run("web1", ["vipnft", "check"]).stdout
     )
     apply(lab, "web1", Mode.HUB)
+
+
+GUESTS = [f"192.0.2.{n}" for n in range(120, 151)]
+
+
+def test_a_guest_of_a_bridge_reaches_every_host(lab_up: LabUp, tmp_path: Path) -> None:
+    """Hypervisors, and a router in a guest: frames for the listen MAC leave the bridge, too."""
+    lab = lab_up(hosts=3)
+    behind(lab, "bridge")
+    before = snapshot(lab, "web1")
+    apply_all(lab)
+    with ExitStack() as stack:
+        stack.enter_context(on_hosts(lab, tmp_path, nginx))
+        enter = stack.enter_context(guest(lab, "web1", GUESTS))
+        shell(lab, "web1", "ip link set guests master lan")
+        ask = [*enter, sys.executable, "-c", ASK_TCP, VIP, *GUESTS]
+        said = lab.run("web1", ask, check=True, timeout=600).stdout.split()
+        assert dict(zip(GUESTS, said, strict=True)) == which(lab, GUESTS)
+    assert lab.run("web1", ["vipnft", "status"]).returncode == 0
+    shell(lab, "web1", "ip link set lan promisc off")
+    assert "is not promiscuous" in lab.run("web1", ["vipnft", "status"]).stdout
+    lab.run("web1", ["vipnft", "apply", "--switch"], check=True)
+    lab.run("web1", ["vipnft", "down"], check=True)
+    assert settled(snapshot(lab, "web1")) == settled(before)
+
+
+def test_a_bridge_in_hub_mode_is_refused(lab_up: LabUp) -> None:
+    """With the listen MAC as its own it keeps what guests send there from the other hosts."""
+    lab = lab_up(hosts=2, mode=Mode.HUB)
+    behind(lab, "bridge")
+    before = snapshot(lab, "web1")
+    failed = lab.run("web1", ["vipnft", "apply", "--hub"])
+    assert failed.returncode == 2
+    assert "lan is a bridge" in failed.stderr
+    assert settled(snapshot(lab, "web1")) == settled(before)
 
 
 def test_a_port_of_a_bridge_is_named_by_check(lab_up: LabUp) -> None:

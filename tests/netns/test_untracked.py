@@ -13,7 +13,7 @@ import pytest
 
 from tests.netns import scenarios
 from tests.netns.conftest import LabUp
-from tests.netns.support import VIP, apply_all, nginx, on_hosts, shell
+from tests.netns.support import VIP, apply_all, guest, nginx, on_hosts, shell
 from tests.netns.test_handover import of, to_web2
 from vipnft.lab.capture import Wire
 from vipnft.lab.lab import Lab
@@ -144,6 +144,21 @@ for client in clients:
 """
 
 
+@contextmanager
+def routed(lab: Lab, host: str) -> Iterator[list[str]]:
+    """Have a network of its own behind a host, as containers have; give the words that run a
+    command there."""
+    with guest(lab, host, GUESTS) as enter:
+        shell(
+            lab,
+            host,
+            "ip addr add 10.99.0.254/24 dev guests; sysctl -qw net.ipv4.conf.all.rp_filter=0"
+            " net.ipv4.conf.eth0.rp_filter=0 net.ipv4.conf.guests.rp_filter=0",
+        )
+        lab.run(host, [*enter, "ip", "route", "add", "default", "via", "10.99.0.254"], check=True)
+        yield enter
+
+
 _KNOCK = """
 import socket, sys
 vip, *clients = sys.argv[1:]
@@ -155,27 +170,6 @@ for client in clients:
 """
 
 
-@contextmanager
-def guest(lab: Lab, host: str) -> Iterator[list[str]]:
-    """Have a network of its own behind a host, as containers have; give the words that run a
-    command there."""
-    words = ["unshare", "-n", "sh", "-c", "echo $$; read end"]
-    inside = lab.popen(host, words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert inside.stdout
-    pid = inside.stdout.readline().strip()
-    enter = ["nsenter", f"--net=/proc/{pid}/ns/net"]
-    addresses = "; ".join(f"ip addr add {address}/24 dev out" for address in GUESTS)
-    shell(lab, host, f"ip link add guests type veth peer out netns {pid}; ip link set guests up;"
-          f"ip addr add 10.99.0.254/24 dev guests; sysctl -qw net.ipv4.conf.all.rp_filter=0"
-          f" net.ipv4.conf.eth0.rp_filter=0 net.ipv4.conf.guests.rp_filter=0")  # fmt: skip
-    script = f"ip link set out up; {addresses}; ip route add default via 10.99.0.254"
-    lab.run(host, [*enter, "sh", "-c", script], check=True)
-    try:
-        yield enter
-    finally:
-        inside.communicate("\n")
-
-
 def test_who_asks_by_another_interface_is_served_whatever_his_bucket(
     lab_up: LabUp, tmp_path: Path
 ) -> None:
@@ -183,7 +177,7 @@ def test_who_asks_by_another_interface_is_served_whatever_his_bucket(
     move."""
     lab = lab_up(hosts=3)
     with ExitStack() as stack:
-        enter = stack.enter_context(guest(lab, "web1"))
+        enter = stack.enter_context(routed(lab, "web1"))
         apply_all(lab)
         stack.enter_context(nginx(lab, "web1", tmp_path))
         echo = lab.popen("web1", [sys.executable, "-c", ECHO, VIP], stdout=subprocess.PIPE)
@@ -206,7 +200,7 @@ def test_answers_may_leave_by_another_way_than_questions_came(
     """A client that asks by a second NIC, and whose route back is by the segment."""
     lab = lab_up(hosts=3)
     with ExitStack() as stack:
-        enter = stack.enter_context(guest(lab, "web1"))
+        enter = stack.enter_context(routed(lab, "web1"))
         apply_all(lab)
         stack.enter_context(nginx(lab, "web1", tmp_path))
         shell(lab, "web1", "ip route del 10.99.0.0/24; ip route add 10.99.0.0/24 via 192.0.2.254")
@@ -222,7 +216,7 @@ def test_answers_may_leave_by_another_way_than_questions_came(
 def test_a_query_beyond_the_segment_says_that_interfaces_own_mac(lab_up: LabUp) -> None:
     """Or its neighbour answers a MAC that is not there, and learns the listen MAC."""
     lab = lab_up(hosts=2)
-    with guest(lab, "web1") as enter:
+    with routed(lab, "web1") as enter:
         apply_all(lab)
         lab.run("web1", [*enter, "ip", "neigh", "flush", "all"], check=True)
         shell(lab, "web1", f"ip neigh flush dev guests; ping -c1 -W5 -I {VIP} {GUESTS[0]}")

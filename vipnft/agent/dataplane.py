@@ -16,7 +16,7 @@ from vipnft.errors import KernelError
 from vipnft.host import announce, apply, down, locks, record
 from vipnft.host.change import Change
 from vipnft.host.drift import bucket_drift, link_drift, skeleton_drift
-from vipnft.host.facts import connections, counters, current, gather
+from vipnft.host.facts import connections, counters, current, gather, tagged
 from vipnft.host.preflight import fit
 from vipnft.host.record import draft
 from vipnft.kernel import nft
@@ -35,6 +35,7 @@ class Dataplane:
         self._lease = Lease()
         self._applied: Applied | None = None
         self._text: dict[str, str] = {}  # each nft table, as listed right after it was loaded
+        self._tagged: frozenset[str] = frozenset()  # interfaces with VLANs, likewise
         self._macs: dict[str, str] = {}  # the interfaces' own, as those tables have them
         self._phases: tuple[Phase, ...] = ()  # as the kernel has them
         self._sound = False  # the kernel holds what it is to hold
@@ -111,6 +112,9 @@ class Dataplane:
                 if link.mac != self._macs.get(name):
                     lines += (f"{name}'s MAC is {link.mac}, not {self._macs.get(name)}",)
                     text = {}  # the rules name the old one
+            if (vlans := tagged(facts.links)) != self._tagged:
+                lines += (f"VLANs stand on {' '.join(sorted(vlans)) or 'none'} now",)
+                text = {}  # rules look for tags only there
             if "netdev" in facts.tables and "inet" in facts.tables:
                 lines += bucket_drift(current(applied), facts.cells)
             if lines:
@@ -134,7 +138,7 @@ class Dataplane:
     def down(self) -> tuple[str, ...]:
         """Give everything back; returns what could not be put back, a line each."""
         self._applied = None
-        return down.give_back().notes
+        return down.give_back(tended=True).notes
 
     def _bring(
         self, owners: Owners, drains: Drains, before: Applied | None, text: dict[str, str]
@@ -144,10 +148,12 @@ class Dataplane:
             now = draft(links, own_links, before, self._cluster, name=self._name, mode=self._mode)
             now = replace(now, owners=owners, drains=drains, leased=True)
             expected = text or apply.ABSENT
-            outcome = Change(links, own_links, before, now).run(expected, gather(links, now))
+            facts = gather(links, now)
+            outcome = Change(links, own_links, before, now).run(expected, facts)
         if outcome.swapped or not text or text.keys() != apply.ABSENT.keys():
             self._text = nft.listing(TABLES)
             self._macs = {name: link.mac for name, link in own_links.items()}
+            self._tagged = tagged(facts.links)
         self._applied, self._phases, self._sound = now, current(now), True
 
 

@@ -93,6 +93,7 @@ def _done(outcome: "Outcome", owned: int, buckets: int) -> str:
 def _dry_run(cluster: Cluster, name: str, mode: Mode, *, as_json: bool) -> None:
     from vipnft.buckets.phases import owners_of, phases
     from vipnft.kernel import libc, scratch
+    from vipnft.kernel.links import Links
     from vipnft.ruleset import nftjson, transactions
     from vipnft.ruleset.tables import TABLES
 
@@ -106,7 +107,9 @@ def _dry_run(cluster: Cluster, name: str, mode: Mode, *, as_json: bool) -> None:
                 file=sys.stderr,
             )
     share = phases(owners_of(cluster), {}, name, 0)
-    commands = transactions.whole(cluster, name, mode, macs, share, granted=True)
+    with Links() as links:
+        vlans = links.tagged()
+    commands = transactions.whole(cluster, name, mode, macs, share, vlans, granted=True)
     listing = scratch.listing(commands, TABLES, list(macs))
     if as_json:
         print(nftjson.render(commands), end="")

@@ -15,7 +15,7 @@ from vipnft.host import locks, record
 from vipnft.host.announce import announced
 from vipnft.host.change import Change, Outcome
 from vipnft.host.drift import drift
-from vipnft.host.facts import current, expectation, gather, macs
+from vipnft.host.facts import current, expectation, gather, macs, tagged
 from vipnft.host.locks import AGENT_GONE, START_AGENT, require_untended, uninterrupted
 from vipnft.host.preflight import fit, require_privileged, require_same_deal
 from vipnft.host.record import draft
@@ -95,7 +95,9 @@ def _bring(
 ) -> Outcome:
     facts = gather(links, now)
     # Where nothing stands there is nothing to compare.
-    expected = expectation(now, macs(now, facts.links)) if facts.tables else ABSENT
+    expected = (
+        expectation(now, macs(now, facts.links), tagged(facts.links)) if facts.tables else ABSENT
+    )
     same = before is not None and replace(now, drains=before.drains) == before
     if same and not drift(now, expected, facts, current(now)):
         return Outcome(changed=False)

@@ -8,20 +8,21 @@ Rule 2: up is settings, rules, listen MAC, address, and only then the grant. An 
 Rule 3: where only owners changed, only elements change: one transaction, no packet lost.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from vipnft.errors import KernelError, VipnftError
 from vipnft.host import record
 from vipnft.host.drift import Facts, link_drift, skeleton_drift
-from vipnft.host.facts import cells, current
+from vipnft.host.facts import cells, current, tagged
 from vipnft.host.settings import wanted_sysctls
 from vipnft.kernel import nft, sysctl
 from vipnft.kernel.links import Link, Links
-from vipnft.model import Applied, InterfaceRecord, Mode
+from vipnft.model import Applied, InterfaceRecord, Mode, heard_as
 from vipnft.ruleset import elements, ndp, transactions
 from vipnft.ruleset.nftjson import Commands
+from vipnft.ruleset.tables import INET
 
 Undo = Callable[[], object]
 
@@ -36,13 +37,18 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def whole(applied: Applied, macs: Mapping[str, str], *, granted: bool) -> Commands:
-    """Return the transaction that loads all of what is applied, as it is by now; `macs` are the
-    interfaces' own."""
-    a, phases = applied, current(applied)
-    return transactions.whole(
-        a.cluster, a.host, a.mode, macs, phases, granted=granted, leased=a.leased
+def whole(
+    applied: Applied, macs: Mapping[str, str], vlans: Collection[str], *, granted: bool
+) -> Commands:
+    """Return the transaction that loads all of what is applied, as it is by now, and keeps what is
+    known of handshakes that may be half open; `macs` are the interfaces' own,
+    and on those in `vlans` VLANs stand."""
+    a = applied
+    now = current(applied)
+    made = transactions.whole(
+        a.cluster, a.host, a.mode, macs, now, vlans, granted=granted, leased=a.leased
     )
+    return [*made, *elements.remembered(nft.elements(INET, elements.GIVEN))]
 
 
 class Change:
@@ -67,7 +73,7 @@ class Change:
             if skeleton_drift(expected, facts.tables, leased=self._now.leased):
                 # With nothing but the rules to change, they come granted: no gap.
                 ready = self._before is not None and not link_drift(self._now, facts)
-                self._rules(granted=ready)
+                self._rules(tagged(facts.links), granted=ready)
             else:
                 self._elements()
             for interface in self._now.worn:
@@ -121,13 +127,14 @@ class Change:
             if value is not None and value not in values:
                 self._do(partial(sysctl.write, key, values[0]), partial(sysctl.write, key, value))
 
-    def _rules(self, *, granted: bool) -> None:
+    def _rules(self, vlans: Collection[str], *, granted: bool) -> None:
         macs = {interface: link.mac for interface, link in self._own_links.items()}
         self._swapped = self._before is not None
-        old = whole(self._before, macs, granted=True) if self._before else transactions.nothing()
-        self._do(
-            partial(nft.apply, whole(self._now, macs, granted=granted)), partial(nft.apply, old)
-        )
+        old = transactions.nothing()
+        if self._before:
+            old = whole(self._before, macs, vlans, granted=True)
+        new = whole(self._now, macs, vlans, granted=granted)
+        self._do(partial(nft.apply, new), partial(nft.apply, old))
 
     def _elements(self) -> None:
         want, have = current(self._now), cells(self._now.cluster.buckets)
@@ -146,19 +153,20 @@ class Change:
         before = self._before.worn.get(interface) if self._before else None
         nic = next(nic for nic in self._now.nics if nic.interface == interface)
         listen, groups = nic.listen_mac(self._now.mode), ndp.groups(nic, self._now.mode)
+        heard = heard_as(link.kind, listen, self._now.mode)
         if self._now.mode is Mode.HUB:
             if seen.mac != listen:
                 self._do(
                     lambda: self._notes.extend(links.set_mac(link, listen)),
                     lambda: links.set_mac(link, link.mac),
                 )
-        elif self._now.mode is not Mode.IGMP and listen not in seen.filters:
-            self._do(partial(links.listen, link, listen), partial(links.unlisten, link, listen))
+        elif self._now.mode is not Mode.IGMP and heard not in seen.filters:
+            self._do(partial(links.listen, link, heard), partial(links.unlisten, link, heard))
         for group in groups:
             if group not in seen.groups:
                 self._do(partial(links.join, link, group), partial(links.leave, link, group))
         for gone in before.filters if before else ():
-            if gone != listen:
+            if gone != heard:
                 self._do(partial(links.unlisten, link, gone), partial(links.listen, link, gone))
         for gone in before.groups if before else ():
             if gone not in groups:

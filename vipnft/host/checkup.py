@@ -73,7 +73,9 @@ def _applied(cluster: Cluster) -> tuple[Applied | None, list[Finding]]:
             preflight.require_same_deal(applied.cluster, cluster)
     except VipnftError as error:
         return applied, [Finding(Grade.FAIL, str(error), error.fix)]
-    if applied and applied.leased and not locks.tended():
+    if locks.tended():
+        return applied, [Finding(Grade.WARN, locks.TENDED, locks.LEAVE_IT)]
+    if applied and applied.leased:
         return applied, [Finding(Grade.WARN, locks.AGENT_GONE, locks.START_AGENT)]
     return applied, []
 

@@ -1,6 +1,7 @@
 """Give this machine back as it was before the first `apply`.
 
-Rule 1: down is up backwards: silence first, then address, listen MAC, rules, settings."""
+Rule 1: down is up backwards: silence first, then address, listen MAC, rules, settings.
+"""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,13 +22,14 @@ from vipnft.ruleset.tables import NETDEV, TABLES
 def down() -> Outcome:
     """Give this machine back as it was before the first `apply`; nothing applied is fine."""
     require_privileged()
-    require_untended()
-    return give_back()
+    return give_back(tended=False)
 
 
-def give_back() -> Outcome:
-    """Do what `down` does, also for the agent that lives here."""
+def give_back(*, tended: bool) -> Outcome:
+    """Do what `down` does; `tended` for the agent that lives here, else refused where one does."""
     with locks.locked(), Links() as links, uninterrupted():
+        if not tended:
+            require_untended()
         applied = record.load()
         if applied is None:
             return _sweep()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from vipnft.buckets.phases import Phase, State
 from vipnft.buckets.ranges import ranges
 from vipnft.host.settings import wanted_sysctls
-from vipnft.model import Applied, Mode, Nic
+from vipnft.model import Applied, Mode, Nic, heard_as
 from vipnft.ruleset import ndp
 from vipnft.ruleset.elements import CONTAINERS, GIVEN, Cell
 from vipnft.ruleset.inet import REMEMBERED
@@ -27,13 +27,16 @@ _LEASE = frozenset({"armed0", "armed1", "granted0", "granted1"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkFacts:
-    """An interface as it is now: `filters` has the MACs in its filter besides its own, `groups`
-    the multicast addresses by which it joined a group."""
+    """An interface as it is now: `kind` as Link has it; `tagged`: VLANs stand on it; `filters` has
+    the MACs in its filter besides its own, `groups` the multicast addresses by which it joined a
+    group."""
 
     index: int
     mac: str
     usable: bool
     enslaved: bool
+    kind: str = ""
+    tagged: bool = False
     filters: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
 
@@ -163,7 +166,10 @@ def _link(applied: Applied, nic: Nic, link: LinkFacts) -> Iterator[str]:
         case Mode.SWITCH | Mode.MULTICAST:
             if link.mac == listen:
                 yield f"{interface} itself has the listen MAC {listen}: the switch may learn it"
-            if listen not in link.filters:
+            heard = heard_as(link.kind, listen, applied.mode)
+            if heard not in link.filters and heard != listen:
+                yield f"{interface}, a bridge, is not promiscuous: it hears no listen MAC"
+            elif heard not in link.filters:
                 kind = "unicast" if applied.mode is Mode.SWITCH else "multicast"
                 yield f"{interface}'s {kind} filter does not have the listen MAC {listen}"
 

@@ -1,7 +1,7 @@
 """What the kernel holds of what was applied."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from vipnft.buckets.phases import Phase, phases
 from vipnft.host.drift import Facts, LinkFacts, drift
@@ -28,7 +28,7 @@ def inspect(applied: Applied) -> tuple[str, ...]:
     """Return how the kernel differs from what was applied, a line each."""
     with Links() as links:
         facts = gather(links, applied)
-    expected = expectation(applied, macs(applied, facts.links))
+    expected = expectation(applied, macs(applied, facts.links), tagged(facts.links))
     return drift(applied, expected, facts, current(applied))
 
 
@@ -62,6 +62,7 @@ def connections(applied: Applied) -> Counter[int]:
 
 def gather(links: Links, applied: Applied) -> Facts:
     """Return what the kernel holds now of what `applied` is about."""
+    with_vlans = links.tagged()
     return Facts(
         links={
             name: LinkFacts(
@@ -69,6 +70,8 @@ def gather(links: Links, applied: Applied) -> Facts:
                 mac=link.mac,
                 usable=link.up and link.carrier,
                 enslaved=link.master is not None,
+                kind=link.kind,
+                tagged=name in with_vlans,
                 filters=links.filters(link),
                 groups=links.groups(link),
             )
@@ -96,10 +99,17 @@ def macs(applied: Applied, links: Mapping[str, Link | LinkFacts]) -> dict[str, s
     return last | {name: link.mac for name, link in links.items()}
 
 
-def expectation(applied: Applied, macs: Mapping[str, str]) -> dict[str, str]:
+def tagged(links: Mapping[str, LinkFacts]) -> frozenset[str]:
+    """Return the interfaces on which VLANs stand."""
+    return frozenset(name for name, link in links.items() if link.tagged)
+
+
+def expectation(
+    applied: Applied, macs: Mapping[str, str], tagged: Collection[str]
+) -> dict[str, str]:
     """Return the nft tables' text, without buckets, as this kernel lists them if all is well."""
     a = applied
     commands = transactions.whole(
-        a.cluster, a.host, a.mode, macs, (), granted=True, leased=a.leased
+        a.cluster, a.host, a.mode, macs, (), tagged, granted=True, leased=a.leased
     )
     return scratch.listing(commands, TABLES, [nic.interface for nic in a.nics])

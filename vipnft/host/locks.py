@@ -18,6 +18,8 @@ from vipnft.kernel import libc
 DIRECTORY = Path("/run/vipnft")
 _LIVES = 16  # of earlier agents that are remembered
 AGENT_GONE = "an agent was here and is gone; what the cluster agreed on since, no file says"
+TENDED = "an agent serves on this machine, and it alone moves buckets here"
+LEAVE_IT = "vipnft drain, resume or weight; or stop it first: systemctl stop vipnft-agent"
 START_AGENT = "start it again, or run `vipnft down` first"
 
 
@@ -91,10 +93,7 @@ def path_of(suffix: str) -> Path:
 def require_untended() -> None:
     """Refuse to go on where an agent serves: UsageError."""
     if tended():
-        raise UsageError(
-            "an agent serves on this machine, and it alone moves buckets here",
-            fix="vipnft drain, resume or weight; or stop it first: systemctl stop vipnft-agent",
-        )
+        raise UsageError(TENDED, fix=LEAVE_IT)
 
 
 @contextmanager

@@ -178,6 +178,12 @@ def _macs(
     interface, listen = nic.interface, nic.listen_mac(mode)
     if mode is Mode.SWITCH and link.one_mac:
         yield _fail(f"{interface} is a {link.kind}, which listens for no second MAC", ONE_MAC)
+    if mode is Mode.HUB and link.kind == "bridge":
+        yield _fail(
+            f"{interface} is a bridge: with the listen MAC as its own it would keep the frames that"
+            " its guests send there from the other hosts",
+            "use --switch, which works on hubs too",
+        )
     if mode is Mode.SWITCH and link.mac == listen:
         yield _fail(
             f"{interface}'s own MAC is the listen MAC {link.mac}, which no switch may learn",

@@ -20,7 +20,7 @@ from vipnft.host.locks import DIRECTORY, path_of
 from vipnft.host.settings import wanted_sysctls
 from vipnft.kernel import sysctl
 from vipnft.kernel.links import Link, Links
-from vipnft.model import Applied, Cluster, InterfaceRecord, Mode, Nic
+from vipnft.model import Applied, Cluster, InterfaceRecord, Mode, Nic, heard_as
 from vipnft.ruleset import ndp
 
 _VERSION = 6
@@ -153,7 +153,8 @@ def _fresh(
     listen, joined = nic.listen_mac(mode), links.groups(link)
     filters: tuple[str, ...] = ()
     if mode in {Mode.SWITCH, Mode.MULTICAST}:
-        ours = listen in old.filters or listen not in links.filters(link)
-        filters = (listen,) if ours else ()
+        heard = heard_as(link.kind, listen, mode)
+        ours = heard in old.filters or heard not in links.filters(link)
+        filters = (heard,) if ours else ()
     groups = tuple(g for g in ndp.groups(nic, mode) if g in old.groups or g not in joined)
     return replace(old, filters=filters, groups=groups)

@@ -17,9 +17,9 @@ from pyroute2 import IPRoute
 from vipnft.errors import KernelError
 from vipnft.kernel.mac import wear
 from vipnft.kernel.refusal import refusal
-from vipnft.model import Address
+from vipnft.model import EVERY_MAC, Address
 
-_IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
+_IFF_UP, _IFF_LOOPBACK, _IFF_PROMISC = 0x1, 0x8, 0x100  # linux/if.h
 _NTF_SELF, _NTF_PROXY = 0x02, 0x08  # linux/neighbour.h
 _NUD_PERMANENT = 0x80
 _RT_SCOPE_HOST, _RTN_BROADCAST = 254, 3  # linux/rtnetlink.h
@@ -37,8 +37,9 @@ class Link:
     """An interface: kernel index, name, own MAC, and whether it is up and has a carrier.
 
     `master` is the bridge or bond it is a port of; `promiscuity` counts who wants every frame;
-    `kind` is what a virtual one is, such as bridge; `one_mac`: only what goes to its own MAC, or
-    to a group, ever reaches it.
+    `kind` is what a virtual one is, such as bridge, and `parent` what it stands on, such as a
+    VLAN's interface; `one_mac`: only what goes to its own MAC, or to a group, ever reaches it;
+    `promiscuous`: somebody wants every frame by its flag.
     """
 
     index: int
@@ -51,6 +52,8 @@ class Link:
     promiscuity: int
     kind: str
     one_mac: bool
+    parent: int | None = None
+    promiscuous: bool = False
 
 
 class Links:
@@ -77,6 +80,12 @@ class Links:
     def every(self) -> tuple[Link, ...]:
         """Return every interface."""
         return tuple(_link(one) for one in self._ipr.get_links())
+
+    def tagged(self) -> frozenset[str]:
+        """Return the interfaces on which VLANs stand."""
+        every = self.every()
+        parents = {one.parent for one in every if one.kind == "vlan"}
+        return frozenset(one.name for one in every if one.index in parents)
 
     @refusal("the kernel does not tell its addresses")
     def carriers(self, *addresses: Address) -> dict[str, tuple[str, ...]]:
@@ -188,19 +197,32 @@ class Links:
         with refusal(f"the kernel does not tell {link.name}'s filter"):
             entries = self._ipr.fdb("dump", ifindex=link.index)
             own = (entry for entry in entries if entry["ifindex"] == link.index)
-            return frozenset(entry.get("lladdr") for entry in own)
+            known = frozenset(entry.get("lladdr") for entry in own)
+        now = self.at(link.index)
+        return known | {EVERY_MAC} if now and now.promiscuous else known
 
     def listen(self, link: Link, mac: str) -> None:
-        """Put a MAC into the interface's filter (bridge fdb add MAC dev IF self)."""
+        """Put a MAC into the interface's filter (bridge fdb add MAC dev IF self); EVERY_MAC makes
+        it promiscuous."""
+        if mac == EVERY_MAC:
+            self._promiscuous(link, _IFF_PROMISC)
+            return
         what = f"{mac} could not be put into {link.name}'s filter"
         with refusal(what, errno.EEXIST, fix=ONE_MAC):
             self._filter("add", link, mac)
 
     def unlisten(self, link: Link, mac: str) -> None:
         """Take a MAC out of the interface's unicast filter; one that is not there is fine."""
+        if mac == EVERY_MAC:
+            self._promiscuous(link, 0)
+            return
         fine = (errno.ENOENT, errno.EOPNOTSUPP)
         with refusal(f"{mac} could not be taken out of {link.name}'s filter", *fine):
             self._filter("del", link, mac)
+
+    def _promiscuous(self, link: Link, flag: int) -> None:
+        with refusal(f"{link.name} could not be made {'' if flag else 'un'}promiscuous"):
+            self._ipr.link("set", index=link.index, flags=flag, change=_IFF_PROMISC)
 
     def _filter(self, verb: str, link: Link, mac: str) -> None:
         self._ipr.fdb(verb, ifindex=link.index, lladdr=mac, flags=_NTF_SELF, state=_NUD_PERMANENT)
@@ -226,4 +248,6 @@ def _link(message: Any) -> Link:
         promiscuity=message.get("promiscuity") or 0,
         kind=kind,
         one_mac=kind == "macvlan" and not through,
+        parent=message.get("link"),
+        promiscuous=bool(message["flags"] & _IFF_PROMISC),
     )

@@ -12,7 +12,7 @@ Rule 4: `meta mark` has the bucket only while rules here need it; beyond, it is 
 Rule 5: never `iif` or an index in a rule: a re-created interface has another.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from vipnft.model import BROADCAST, Cluster, Mode, Nic, Protocol, Service, send_mac
 from vipnft.ruleset import affinity, ndp
@@ -66,7 +66,13 @@ _RAW, _FILTER = -300, 0  # libnftables prints priorities by name where it has on
 
 
 def netdev(
-    cluster: Cluster, nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str], *, armed: bool
+    cluster: Cluster,
+    nics: Sequence[Nic],
+    mode: Mode,
+    macs: Mapping[str, str],
+    tagged: Collection[str],
+    *,
+    armed: bool,
 ) -> Commands:
     """Return the netdev table's commands, without buckets and without a grant."""
     deal = _Deal(cluster)
@@ -76,7 +82,7 @@ def netdev(
         *_takes(cluster.services, nics, mode, macs),
         *(_fragments(nics, mode, macs) if deal.special else []),
         *_rests(deal, nics),
-        *(c for number, nic in enumerate(nics) for c in _ingress(deal, nic, number)),
+        *(c for number, nic in enumerate(nics) for c in _ingress(deal, nic, number, tagged)),
         *([] if mode is Mode.HUB else _egress(nics, mode, macs)),
     ]
 
@@ -308,10 +314,14 @@ def _errors(deal: _Deal, version: Version) -> Iterator[list[Stmt]]:
 # Hooks.
 
 
-def _ingress(deal: _Deal, nic: Nic, number: int) -> Commands:
+def _ingress(deal: _Deal, nic: Nic, number: int, tagged: Collection[str]) -> Commands:
     served = versions([nic])
     rules: list[list[Stmt]] = []
     for version in served:
+        if nic.interface in tagged:
+            # A VLAN's, whose tag the NIC took off: it came by another interface. Where no VLAN
+            # stands on this one the stack drops it, and no packet need be looked at for that.
+            rules.append([to_vip(nic, version), match(payload("vlan", "id"), 0, "!="), ACCEPT])
         rules += _special(deal, nic, version)
         rules.append(
             [

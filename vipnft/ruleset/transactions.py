@@ -1,6 +1,6 @@
 """What one host loads into the kernel: three nft tables, always in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from vipnft.buckets.phases import Phase
 from vipnft.model import Cluster, Mode
@@ -21,20 +21,21 @@ def whole(
     mode: Mode,
     macs: Mapping[str, str],
     phases: Sequence[Phase],
+    tagged: Collection[str] = (),
     *,
     granted: bool,
     leased: bool = False,
 ) -> Commands:
     """Return the one transaction that puts all three nft tables in place, whatever was there.
 
-    `phases` says what host `name` does with each bucket; `macs` are its interfaces' own MACs;
-    `granted` False loads rules that take nothing yet; `leased` ones that take nothing until an
-    agent arms and grants a slot.
+    `phases` says what host `name` does with each bucket; `macs` are its interfaces' own MACs; on
+    those in `tagged` VLANs stand; `granted` False loads rules that take nothing yet; `leased` ones
+    that take nothing until an agent arms and grants a slot.
     """
     nics = cluster.nics(name)
     return [
         *NETDEV.fresh(),
-        *netdev(cluster, nics, mode, macs, armed=not leased),
+        *netdev(cluster, nics, mode, macs, tagged, armed=not leased),
         *(grant() if granted and not leased else []),
         *ARP.fresh(),
         *arp(nics, mode),

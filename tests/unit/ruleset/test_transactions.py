@@ -187,3 +187,14 @@ def test_what_a_rule_says_of_a_segment_it_says_of_its_interface() -> None:
     assert query[0]["match"]["left"] == {"meta": {"key": "oifname"}}
     beyond = [one for one in rules(commands, "outgoing") if "oifname" in json.dumps(one)]
     assert [one[-1] for one in beyond] == [{"accept": None}] * 2
+
+
+def test_tags_are_looked_at_where_vlans_stand_and_nowhere_else() -> None:
+    """What comes in a VLAN came by another interface, and has no bucket here."""
+    share = phases(OWNERS, {}, "web1", 0)
+    commands = transactions.whole(
+        BOTH, "web1", Mode.SWITCH, {"eth0": OWN}, share, {"eth0"}, granted=True
+    )
+    found = [json.dumps(rule) for rule in rules(commands, "ingress")]
+    assert ['"vlan"' in rule and '"accept"' in rule for rule in found[:4]] == [True, False] * 2
+    assert '"vlan"' not in json.dumps(rules(whole(Mode.SWITCH, cluster=BOTH), "ingress"))
