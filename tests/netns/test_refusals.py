@@ -65,6 +65,14 @@ BAD = {
         "ip link add v0 type veth peer name v1; ip link set v0 address 02:bf:c0:00:02:64",
         "v0 has the listen MAC",
     ),
+    "IPv6 is off": (
+        "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1",
+        "IPv6 is off on eth0",
+    ),
+    "IPv6 is off everywhere": (
+        "sysctl -qw net.ipv6.conf.all.disable_ipv6=1",
+        "IPv6 is off on eth0",
+    ),
     "another host's send MAC": (
         "ip link set eth0 address 02:00:00:00:00:99",
         "eth0's own MAC 02:00:00:00:00:99 is the send_mac of web2",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from vipnft.buckets.phases import Phase, State
 from vipnft.buckets.ranges import ranges
-from vipnft.host.settings import wanted_sysctls
+from vipnft.host.settings import ipv6_switches, wanted_sysctls
 from vipnft.model import Applied, Mode, Nic, heard_as
 from vipnft.ruleset import ndp
 from vipnft.ruleset.elements import CONTAINERS, GIVEN, Cell
@@ -140,6 +140,9 @@ def _links(applied: Applied, facts: Facts) -> Iterator[str]:
             yield f"address {vip} is gone from lo"
         for other in sorted(set(carriers) - {"lo"}):
             yield f"address {vip} is on {other}, where the stack itself may answer for it"
+    for key, name in ipv6_switches(applied.nics).items():
+        if facts.sysctls.get(key) == "1":
+            yield f"IPv6 is off on {name} (sysctl {key})"
     interfaces = [nic.interface for nic in applied.nics if nic.interface in facts.links]
     for key, values in wanted_sysctls(interfaces, applied.mode).items():
         value = facts.sysctls.get(key)

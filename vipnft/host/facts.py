@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 from vipnft.buckets.phases import Phase, phases
 from vipnft.host.drift import Facts, LinkFacts, drift
-from vipnft.host.settings import wanted_sysctls
+from vipnft.host.settings import ipv6_switches, wanted_sysctls
 from vipnft.kernel import clock, flows, nft, scratch, sockets, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Protocol
@@ -80,7 +80,10 @@ def gather(links: Links, applied: Applied) -> Facts:
         carriers=links.carriers(*applied.cluster.vips),
         sysctls={
             key: sysctl.read(key)
-            for key in wanted_sysctls((nic.interface for nic in applied.nics), applied.mode)
+            for key in (
+                *wanted_sysctls((nic.interface for nic in applied.nics), applied.mode),
+                *ipv6_switches(applied.nics),
+            )
         },
         tables=nft.listing(TABLES),
         cells=cells(applied.cluster.buckets),

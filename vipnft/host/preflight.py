@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from vipnft.errors import UnreadyError, UsageError
-from vipnft.kernel import libc
+from vipnft.host.settings import ipv6_switches
+from vipnft.kernel import libc, sysctl
 from vipnft.kernel.links import ONE_MAC, Link, Links
 from vipnft.model import Applied, Cluster, Mode, Nic
 
@@ -42,12 +43,14 @@ _Check = Callable[[Mode], Iterator[Finding]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """A machine's network: `links` by the names in the cluster file, without those not there;
-    `carriers` and `conflicts` by VIP, as Links tells them."""
+    `carriers` and `conflicts` by VIP, as Links tells them;
+    `without_ipv6` where it is turned off and needed."""
 
     links: Mapping[str, Link]
     every: Sequence[Link]
     carriers: Mapping[str, tuple[str, ...]]
     conflicts: Mapping[str, str]
+    without_ipv6: tuple[str, ...] = ()
 
 
 def require_privileged() -> None:
@@ -75,6 +78,11 @@ def look(links: Links, cluster: Cluster, name: str) -> Machine:
         every=links.every(),
         carriers=links.carriers(*cluster.vips),
         conflicts={str(vip): links.conflict(vip) for vip in cluster.vips},
+        without_ipv6=tuple(
+            interface
+            for key, interface in ipv6_switches(cluster.nics(name)).items()
+            if sysctl.read(key) in {"1", None}
+        ),
     )
 
 
@@ -103,6 +111,11 @@ def findings(
         if not any(finding.grade is Grade.FAIL for finding in refused):
             link = machine.links[nic.interface]
             yield Finding(Grade.OK, f"{link.name} is up, {link.mac}")
+    for interface in machine.without_ipv6:
+        yield _fail(
+            f"IPv6 is off on {interface}, and an IPv6 address is to be served",
+            f"sysctl net.ipv6.conf.{interface}.disable_ipv6=0, or leave it out of vips",
+        )
     yield from _send_macs(machine, cluster, name)
     for vip in map(str, cluster.vips):
         yield from _address(machine, vip)

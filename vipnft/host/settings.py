@@ -2,7 +2,14 @@
 
 from collections.abc import Iterable
 
-from vipnft.model import Mode
+from vipnft.model import Mode, Nic
+
+
+def ipv6_switches(nics: Iterable[Nic]) -> dict[str, str]:
+    """Return the settings that must not be 1 where IPv6 VIPs are served, each with the interface
+    that it turns IPv6 off on: the VIPs stand on lo."""
+    names = [nic.interface for nic in nics if nic.v6]
+    return {f"net/ipv6/conf/{one}/disable_ipv6": one for one in (*names, *(["lo"] * bool(names)))}
 
 
 def wanted_sysctls(interfaces: Iterable[str], mode: Mode) -> dict[str, tuple[str, ...]]:
