@@ -47,14 +47,17 @@ def test_the_two_commands_come_first() -> None:
     assert "make demo" in ci
 
 
+# Run by test_cluster, test_lab, test_network, and tests/contract/test_setup.py.
+ELSEWHERE = {"agent", "drain", "lab", "probe", "store-setup"}
+
+
 def test_the_commands_table_is_true(lab_up: LabUp) -> None:
-    """Every line of it, in its order: what is released is taken back. (Agents: test_cluster; probe:
-    test_network.)"""
+    """Every line of it, in its order: what is released is taken back."""
     lab = lab_up(hosts=2)
     table = re.findall(r"^\| `vipnft ([^`]*)` \|", README, re.MULTILINE)
-    assert len(table) == 14
+    assert len(table) == 15
     mine = owners_of(lab.cluster).index("web1")
-    for words in (w for w in table if w.split()[0] not in {"lab", "agent", "drain", "probe"}):
+    for words in (w for w in table if w.split()[0] not in ELSEWHERE):
         command = words.replace("ADDRESS...", "192.0.2.1").replace("HOST", "web2")
         command = command.replace("RANGE", str(mine))
         said = lab.run("web1", ["vipnft", *command.split()])
@@ -66,7 +69,7 @@ def test_every_key_of_the_file_is_in_the_tables() -> None:
     keys = set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
     assert keys == {
         "name", "seed", "vips", "interface", "buckets", "listen_mac", "weight", "send_mac",
-        "store", "lease", "beat", "on_store_loss", "interfaces", "send_macs", "protocol", "ports",
+        "mode", "store", "lease", "beat", "on_store_loss", "interfaces", "send_macs", "protocol", "ports",
         "affinity", "prefix4", "prefix6", "quic",
     }  # fmt: skip
     assert reader.parse(FILE, "README").buckets == 256

@@ -15,7 +15,7 @@ TAMPERED = {
         "nft delete rule netdev vipnft rest4 handle $h",
         "- chain rest4: drop",
     ),
-    "a rule too many": ("nft insert rule inet vipnft prerouting accept", "+ chain prerouting"),
+    "a rule too many": ("nft insert rule inet vipnft output accept", "+ chain output"),
     "another seed": (
         "nft flush chain netdev vipnft whohas;"
         "nft add rule netdev vipnft whohas"

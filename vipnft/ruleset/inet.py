@@ -58,6 +58,7 @@ _PINGS = (ICMP, ICMPV6)
 _FLAGS = payload("tcp", "flags")
 _INIT = {"sctp chunk": {"name": "init"}}
 _ABORT_FLAGS = {"sctp chunk": {"name": "abort", "field": "flags"}}
+_FRAG_OFF: Expr = {"exthdr": {"name": "frag", "field": "frag-off"}}
 _OUR_PORTS = 32768
 """Below this a port is a service's, at least where nobody says: what a host begins comes from
 above (ip_local_port_range, ip-sysctl)."""
@@ -251,6 +252,8 @@ def _services(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
             *([served, ACCEPT] for served in _served(services)),
             *([match(L4PROTO, UDP), *answer, ACCEPT] for answer in _answers_to("asked", nics)),
             [match(L4PROTO, SCTP), exists(_INIT, there=False), ACCEPT],
+            # IPv6 puts fragments together behind this hook: the first one was looked at.
+            *([[match(_FRAG_OFF, 0, "!="), ACCEPT]] if any(nic.v6 for nic in nics) else []),
             [match(L4PROTO, TCP), RESET],
             [reject("port-unreachable")],
         ),
