@@ -9,6 +9,7 @@ import pytest
 
 from tests.netns.cast import clients_of, pinging, serving
 from tests.netns.conftest import LabUp
+from tests.netns.scenarios import with_weights
 from tests.netns.support import LISTEN, VIP, VIP6, apply, apply_all, shell, until
 from tests.netns.test_failover import LONG_S, even, with_lease
 from vipnft.lab.capture import Wire
@@ -167,3 +168,26 @@ def test_an_agent_warns_when_it_alone_takes_nothing(lab_up: LabUp, tmp_path: Pat
             shell(lab, "clients", f"ping -c3 -i0.2 -I {mine[0]} {VIP}")
             until(lambda: "arrive here again" in cast.log("web1"))
     assert "WARNING" not in cast.log("web2")
+
+
+def test_check_tells_who_else_has_the_vip(lab_up: LabUp) -> None:
+    """Before anything is applied, and while all hosts serve: they are no others."""
+    lab = lab_up(hosts=2)
+    assert lab.run("web1", ["vipnft", "check"]).returncode == 0
+    apply_all(lab)
+    assert lab.run("web1", ["vipnft", "check"]).returncode == 0
+    shell(lab, "router", f"ip addr add {VIP}/32 dev eth0")
+    own = shell(lab, "router", "cat /sys/class/net/eth0/address").strip()
+    said = lab.run("web1", ["vipnft", "check"])
+    assert said.returncode == 1
+    assert f"FAIL  another machine on eth0 has {VIP}: {own}" in said.stdout
+
+
+def test_check_tells_what_costs_nobody_expects(lab_up: LabUp) -> None:
+    """A weight too small for one bucket, and addresses that arp_ignore will silence."""
+    lab = lab_up(hosts=2)
+    shell(lab, "web1", "ip addr add 192.0.2.77/32 dev lo")
+    lab.config.write_text(with_weights(lab.config.read_text(), {"web2": 1000}))
+    said = lab.run("web1", ["vipnft", "check"]).stdout
+    assert "warn  web1 has weight 1 of 1001, which is less than one of 256 buckets" in said
+    assert "warn  192.0.2.77 on lo: where routers find it by ARP on the segment" in said

@@ -65,6 +65,10 @@ BAD = {
         "ip link add v0 type veth peer name v1; ip link set v0 address 02:bf:c0:00:02:64",
         "v0 has the listen MAC",
     ),
+    "no Ethernet": (
+        "ip link set eth0 name away; ip tuntap add eth0 mode tun; ip link set eth0 up",
+        "eth0 has no Ethernet addresses",
+    ),
     "IPv6 is off": (
         "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1",
         "IPv6 is off on eth0",

@@ -70,7 +70,7 @@ def load(file: Path) -> Cluster:
         if file.exists() and not file.is_file():
             raise IsADirectoryError(0, "it is no regular file")
         with file.open("rb") as handle:
-            text = handle.read(_LARGEST_BYTES).decode()
+            text = handle.read(_LARGEST_BYTES).decode("utf-8-sig")  # some editors mark it
     except OSError as error:
         fix = "write it (see examples/), or name another with --config"
         raise ConfigError(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vipnft.buckets.phases import owners_of, phases
 from vipnft.errors import KernelError, UsageError, VipnftError
-from vipnft.host import locks, preflight, record
+from vipnft.host import duplicate, locks, preflight, record
 from vipnft.host.preflight import Finding, Grade
 from vipnft.kernel import libc, nft, scratch, sysctl
 from vipnft.kernel.links import LO_DOWN, LO_UP, Link, Links
@@ -49,7 +49,10 @@ def machine(cluster: Cluster, name: str) -> list[Finding]:
             *known,
             *preflight.findings(found, cluster, name, wanted, applied),
             *(_filter(links, link, nic, applied) for nic, link in _there(found, nics)),
+            *(finding for nic, link in _there(found, nics) for finding in _others(nic, link)),
             *_loopback(found),
+            *_shares(cluster, name),
+            *_silenced(links, applied, cluster),
             *(finding for nic in nics for finding in _settings(nic)),
             *_conntrack(),
             *_other_tables(),
@@ -201,6 +204,46 @@ def _driver(link: Link) -> str:
         return (Path("/sys/class/net") / link.name / "device/driver").resolve(strict=True).name
     except OSError:
         return link.kind or "virtual"
+
+
+def _others(nic: Nic, link: Link) -> Iterator[Finding]:
+    """Ask the segment who has the VIPs, where that can be done."""
+    if os.geteuid() != 0 or not link.up or not link.carrier:
+        return
+    try:
+        for vip, answered in duplicate.others(nic, list(Mode)).items():
+            yield Finding(
+                Grade.FAIL,
+                f"another machine on {link.name} has {vip}: {answered}",
+                "take the address from it, or another one for the service",
+            )
+    except UsageError as error:
+        yield Finding(Grade.WARN, f"who else has the VIPs was not asked: {error}", error.fix)
+
+
+def _shares(cluster: Cluster, name: str) -> Iterator[Finding]:
+    """Tell of a weight that is too small for one bucket."""
+    if cluster.weights[name] and name not in owners_of(cluster):
+        yield Finding(
+            Grade.WARN,
+            f"{name} has weight {cluster.weights[name]} of {sum(cluster.weights.values())}, which"
+            f" is less than one of {cluster.buckets} buckets: it gets no client",
+            "give it more weight, or the cluster more buckets",
+        )
+
+
+def _silenced(links: Links, applied: Applied | None, cluster: Cluster) -> Iterator[Finding]:
+    """Tell of addresses that nobody will find any more: arp_ignore, which keeps the stack from
+    answering for the VIPs, keeps it from answering for all that stands on lo."""
+    known = {str(vip) for vip in cluster.vips} | set(applied.addresses if applied else ())
+    more = [address for address in links.on_loopback() if address not in known]
+    if more:
+        yield Finding(
+            Grade.WARN,
+            f"{', '.join(more)} on lo: where routers find it by ARP on the segment, they no longer"
+            " do, since arp_ignore is set there",
+            "put it on the interface itself",
+        )
 
 
 def _loopback(found: preflight.Machine) -> Iterator[Finding]:

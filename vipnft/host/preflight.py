@@ -171,6 +171,12 @@ def _nic(machine: Machine, nic: Nic, before: Applied | None, mode: Mode) -> Iter
         yield _fail(
             f"{interface} is another name of {link.name}", f'write interface = "{link.name}"'
         )
+    if not link.mac:
+        yield _fail(
+            f"{interface} has no Ethernet addresses, as tunnels haven't: no listen MAC is there",
+            "name an Ethernet interface on the segment",
+        )
+        return
     if link.master:
         yield _fail(
             f"{interface} is a port of a bridge or bond, which takes its frames",

@@ -25,6 +25,7 @@ _NUD_PERMANENT = 0x80
 _RT_SCOPE_HOST, _RTN_BROADCAST = 254, 3  # linux/rtnetlink.h
 _IFA_F_NODAD, _IFA_F_PERMANENT, _IFA_F_MCAUTOJOIN = 0x02, 0x80, 0x400  # linux/if_addr.h
 _FOREVER = 0xFFFFFFFF
+_ETHERNET = {1, 772}  # linux/if_arp.h: ARPHRD_ETHER, _LOOPBACK
 ONE_MAC = "use --hub or --multicast, for which it need not listen for a second unicast MAC"
 """What to do about an interface that can't, as a macvlan."""
 LO_DOWN = "the loopback interface is down"
@@ -34,7 +35,8 @@ _LENGTH = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An interface: kernel index, name, own MAC, and whether it is up and has a carrier.
+    """An interface: kernel index, name, own MAC ("" where there is no Ethernet), and whether it is
+    up and has a carrier.
 
     `master` is the bridge or bond it is a port of; `promiscuity` counts who wants every frame;
     `kind` is what a virtual one is, such as bridge, and `parent` what it stands on, such as a
@@ -101,6 +103,16 @@ class Links:
                 with suppress(OSError):  # that interface is gone by now, and the address with it
                     held.append(socket.if_indextoname(one["index"]) + how)
         return {address: tuple(held) for address, held in found.items()}
+
+    @refusal("the kernel does not tell its addresses")
+    def on_loopback(self) -> tuple[str, ...]:
+        """Return the IPv4 addresses on lo that are not its own."""
+        every = self._ipr.get_addr(family=socket.AF_INET, index=self._loopback().index)
+        return tuple(
+            address
+            for address in (one.get("local") or one.get("address") for one in every)
+            if not IPv4Address(address).is_loopback
+        )
 
     @refusal("the kernel does not tell its routes")
     def conflict(self, address: Address) -> str:
@@ -240,7 +252,7 @@ def _link(message: Any) -> Link:
     return Link(
         index=message["index"],
         name=message.get("ifname"),
-        mac=message.get("address") or "",
+        mac=(message.get("address") or "") if message["ifi_type"] in _ETHERNET else "",
         up=bool(message["flags"] & _IFF_UP),
         carrier=bool(message.get("carrier")),
         loopback=bool(message["flags"] & _IFF_LOOPBACK),

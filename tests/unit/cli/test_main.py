@@ -109,6 +109,12 @@ def test_a_bad_file_is_named_and_ends_with_2(
     assert named in result.err
 
 
+def test_a_byte_order_mark_is_no_fault(vipnft: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert vipnft("which", "192.0.2.7", "--config", str(file)).code == 0
+
+
 def test_all_faults_come_at_once(vipnft: Cli, tmp_path: Path) -> None:
     file = tmp_path / "cluster.toml"
     file.write_text(GOOD.replace("seed =", "sede =").replace("192.0.2.100", "no") + "weight = -1\n")
