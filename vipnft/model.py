@@ -70,6 +70,7 @@ class CheckKind(enum.StrEnum):
 
     TCP = "tcp"
     HTTP = "http"
+    HTTPS = "https"
     DNS = "dns"
     EXEC = "exec"
 
@@ -156,7 +157,8 @@ class Nic:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """How a host looks whether its service works. Times in seconds; `rise` and `fall` are how
-    many results in a row change its mind."""
+    many results in a row change its mind; `name` is whom a DNS server is asked for, or by what
+    name a web server is asked, in Host and SNI ("": by its address)."""
 
     kind: CheckKind
     interval: float = 1.0

@@ -13,6 +13,7 @@ import select
 import shlex
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -155,7 +156,12 @@ class _Watch:
 def _title(check: Check, vip: Address) -> str:
     if check.kind is CheckKind.EXEC:
         return f"exec {shlex.join(check.command)[:_LONGEST_CHARS]}"
-    about = {CheckKind.HTTP: check.path, CheckKind.DNS: f" {check.name} {check.type}"}
+    page = f"{check.path} of {check.name}" if check.name else check.path
+    about = {
+        CheckKind.HTTP: page,
+        CheckKind.HTTPS: page,
+        CheckKind.DNS: f" {check.name} {check.type}",
+    }
     where = f"{f'[{vip}]' if vip.version == 6 else vip}:{check.port}"
     return f"{check.kind} {where}{about.get(check.kind, '')}"
 
@@ -201,9 +207,55 @@ def _tcp(check: Check, vip: Address) -> str:
     return ""
 
 
+class _Secured(ssl.SSLSocket):
+    """TLS over a connection: its every wait, too, ends at that one's moment."""
+
+    deadline: float
+
+    def recv_into(self, *args: Any, **more: Any) -> int:
+        """Read what there is; see _Timed."""
+        self.hurry()
+        return super().recv_into(*args, **more)
+
+    def hurry(self) -> None:
+        """Let the next wait end in time."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.settimeout(left)
+
+
+def _secured(check: Check, vip: Address) -> _Secured:
+    """Connect and shake hands. The certificate is not judged: whether a name is right is a
+    client's question, and whether the service works is not answered by it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.sslsocket_class = _Secured
+    end = time.monotonic() + check.timeout
+    plain = _Timed(vip, check.port, check.timeout)
+    try:
+        name = check.name or None
+        sock = context.wrap_socket(plain, do_handshake_on_connect=False, server_hostname=name)
+    except BaseException:
+        plain.close()
+        raise
+    try:
+        if not isinstance(sock, _Secured):
+            raise TypeError(type(sock).__name__)
+        sock.deadline = end
+        sock.hurry()
+        sock.do_handshake()
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 def _http(check: Check, vip: Address) -> str:
-    with _Timed(vip, check.port, check.timeout) as sock:
-        connection = HTTPConnection(str(vip), check.port)
+    secured = check.kind is CheckKind.HTTPS
+    with _secured(check, vip) if secured else _Timed(vip, check.port, check.timeout) as sock:
+        connection = HTTPConnection(check.name or str(vip), check.port)
+        connection.default_port = 443 if secured else 80  # which Host leaves out
         connection.sock = sock
         headers = {"User-Agent": "vipnft", "Connection": "close"}
         connection.request("GET", check.path, headers=headers)
@@ -266,6 +318,7 @@ def _dns(check: Check, vip: Address) -> str:
 _PROBES: dict[CheckKind, Callable[[Check, Address], str]] = {
     CheckKind.TCP: _tcp,
     CheckKind.HTTP: _http,
+    CheckKind.HTTPS: _http,
     CheckKind.DNS: _dns,
 }
 

@@ -135,6 +135,7 @@ def _check(shape: CheckShape) -> Check:
     said |= {key: duration.seconds(getattr(shape, key)) for key in ("interval", "timeout")}
     said["timeout"] = min(said["timeout"], said["interval"])
     said["command"] = tuple(shape.command)
+    said["name"] = said.pop("host", shape.name)
     kind = CheckKind(shape.kind)
     return Check(**said | {"kind": kind, "port": shape.port or PORTS.get(kind, 0)})
 

@@ -150,12 +150,13 @@ _Mac = Annotated[
 
 KINDS = {  # and which keys each has of its own
     CheckKind.TCP: ("port",),
-    CheckKind.HTTP: ("port", "path", "status", "body"),
+    CheckKind.HTTP: ("port", "host", "path", "status", "body"),
+    CheckKind.HTTPS: ("port", "host", "path", "status", "body"),
     CheckKind.DNS: ("port", "name", "type"),
     CheckKind.EXEC: ("command",),
 }
 ONLY = {key for keys in KINDS.values() for key in keys}
-PORTS = {CheckKind.HTTP: 80, CheckKind.DNS: 53}
+PORTS = {CheckKind.HTTP: 80, CheckKind.HTTPS: 443, CheckKind.DNS: 53}
 
 
 class _Shape(BaseModel):
@@ -235,15 +236,23 @@ class ServiceShape(_Shape):
     quic: Annotated[bool, Field(description="true or false")] = DEFAULTS["quic"]
 
 
-class CheckShape(_Shape):
-    """A [[check]] table; which keys go with which kind, KINDS tells."""
+class _AgainShape(_Shape):
+    """What is looked at again and again: how often, and how many results change a mind."""
 
-    kind: _one_of(*CheckKind)  # type: ignore[valid-type]
     interval: _between("100ms", "3600s") = "1s"  # type: ignore[valid-type]
     timeout: _between("10ms", "60s") = "1s"  # type: ignore[valid-type]
     rise: Annotated[int, _whole(1, 100)] = 2
     fall: Annotated[int, _whole(1, 100)] = 3
+
+
+class CheckShape(_AgainShape):
+    """A [[check]] table; which keys go with which kind, KINDS tells."""
+
+    kind: _one_of(*CheckKind)  # type: ignore[valid-type]
     port: Annotated[int, _whole(1, 65535)] = 0
+    host: _matching(  # type: ignore[valid-type]
+        "[A-Za-z0-9._-]{1,253}", "a host's name", 'a host\'s name, such as "www.example.com"'
+    ) = ""
     path: _matching("/[!-~]*", "a path", 'a path, such as "/"') = "/"  # type: ignore[valid-type]
     status: Annotated[int, _whole(100, 599)] = 200
     body: Annotated[str, Field(description="text that the answer contains")] = ""

@@ -81,7 +81,7 @@ def _check(check: Check) -> Iterator[str]:
     yield f"rise = {check.rise}"
     yield f"fall = {check.fall}"
     for key in KINDS[check.kind]:
-        value = getattr(check, key)
+        value = getattr(check, "name" if key == "host" else key)
         if isinstance(value, tuple):
             yield f"{key} = {_list(value)}"
         elif value != "":

@@ -546,7 +546,7 @@ AGENT_FAULTS = {
     'store = "etcd"': 'store: is "etcd", not a URL; use "sqlite:///path" or "etcd://host:port,..."',
 }
 CHECK_FAULTS = {
-    'kind = "ftp"': f'kind: is "ftp", {NONE}; use "tcp", "http", "dns" or "exec"',
+    'kind = "ftp"': f'kind: is "ftp", {NONE}; use "tcp", "http", "https", "dns" or "exec"',
     'kind = "tcp"': "port: is missing in a tcp check; add a whole number from 1 to 65535",
     'kind = "dns"': "name: is missing in a dns check; add a name to ask for",
     'kind = "exec"': "command: is missing in an exec check; add a command: a list of words",
@@ -768,8 +768,9 @@ ways = st.one_of(
     st.fixed_dictionaries({"kind": st.just(CheckKind.TCP), "port": ports}),
     st.fixed_dictionaries(
         {
-            "kind": st.just(CheckKind.HTTP),
+            "kind": st.sampled_from([CheckKind.HTTP, CheckKind.HTTPS]),
             "port": ports,
+            "name": st.just("") | names,
             "path": st.text(st.characters(min_codepoint=33, max_codepoint=126)).map("/{}".format),
             "status": st.integers(200, 599),
             "body": words,
