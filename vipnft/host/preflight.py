@@ -177,7 +177,13 @@ def _nic(machine: Machine, nic: Nic, before: Applied | None, mode: Mode) -> Iter
             "name an Ethernet interface on the segment",
         )
         return
-    if link.master:
+    master = next((one for one in machine.every if one.index == link.master), None)
+    if master and master.kind == "vrf":
+        yield _fail(
+            f"{interface} is in the VRF {master.name}, and the VIPs stand on lo, which is in none",
+            "name an interface that is in no VRF",
+        )
+    elif link.master:
         yield _fail(
             f"{interface} is a port of a bridge or bond, which takes its frames",
             "name the bridge or bond itself",

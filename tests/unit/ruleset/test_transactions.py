@@ -1,8 +1,10 @@
 """The ruleset as a value: what the golden files don't say in words."""
 
 import json
+import re
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,3 +200,37 @@ def test_tags_are_looked_at_where_vlans_stand_and_nowhere_else() -> None:
     found = [json.dumps(rule) for rule in rules(commands, "ingress")]
     assert ['"vlan"' in rule and '"accept"' in rule for rule in found[:4]] == [True, False] * 2
     assert '"vlan"' not in json.dumps(rules(whole(Mode.SWITCH, cluster=BOTH), "ingress"))
+
+
+def test_each_base_chain_means_the_interface_that_the_theory_says() -> None:
+    """docs/design.md, "Which interface a rule means"."""
+    text = (Path(__file__).parents[3] / "docs/design.md").read_text(encoding="utf-8")
+    said = re.findall(r"^\| (netdev|arp|inet) `([\w-]+)` \| \w+ \| ([^|]+) \|", text, re.MULTILINE)
+    flow = replace(SERVICES[1], affinity=Affinity.FLOW)
+    found: dict[tuple[str, str], str] = {}
+    for mode in Mode:
+        for services in ((), SERVICES, (SERVICES[0], flow, SERVICES[2])):
+            commands = whole(mode, cluster=replace(BOTH, services=services))
+            for chain in (c["add"]["chain"] for c in commands if kind(c) == ("add", "chain")):
+                if "hook" in chain:
+                    found[chain["family"], chain["name"]] = meant(commands, chain)
+    assert {(family, name): where for family, name, where in said} == found
+
+
+def meant(commands: Commands, chain: dict[str, Any]) -> str:
+    """Return which interface a base chain's own rules ask for."""
+    if chain.get("dev"):
+        return "device"
+    own = [
+        c["add"]["rule"]["expr"]
+        for c in commands
+        if kind(c) == ("add", "rule")
+        and (c["add"]["rule"]["family"], c["add"]["rule"]["chain"])
+        == (chain["family"], chain["name"])
+    ]
+    words = [json.dumps([s["match"]["left"] for s in rule if "match" in s]) for rule in own]
+    if all("oifname" in rule for rule in words):
+        return "oifname"
+    if all("iifname" in rule or "dport" in rule for rule in words):
+        return "iifname"
+    return "iifname, not these" if "iifname" in words[0] else "any"
