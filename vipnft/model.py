@@ -15,6 +15,8 @@ from vipnft.errors import UsageError
 MAX_BUCKETS = 65536
 """More than this is a slow table for no finer split (256 buckets split 8 hosts exactly)."""
 
+NAME = r"[A-Za-z0-9._-]{1,63}"
+"""What a cluster or a host may be called, as a pattern."""
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 EVERY_MAC = "promiscuous"
 """What stands in an interface's filter for every MAC."""

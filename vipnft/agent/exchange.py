@@ -2,17 +2,18 @@
 
 Rule 1: the store is given less time than the lease has, so that a beat that hangs is known as one
         while there is still time for the next.
-Rule 2: that the store is away, and that it is back, is a line in the log each.
+Rule 2: that the store is away, and that it is back, is a line in the log each. A store whose
+        table can't be used is away.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from vipnft.agent import systemd
 from vipnft.agreement.effects import Reply, Transact
-from vipnft.agreement.records import TABLE, Member, members
+from vipnft.agreement.records import TABLE, AgreementError, Member, members, require_legible
 from vipnft.model import Agents, Snapshot, StoreLoss
-from vipnft.store.contract import Store, StoreError, StoreUnknown, StoreUnreachable
+from vipnft.store.contract import Answer, Store, StoreError, StoreUnknown, StoreUnreachable
 
 _BACKOFF_S = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
 
@@ -22,8 +23,9 @@ Log = Callable[[str], None]
 class Exchange:
     """One life's; `hints` is readable when the table has changed, None where nobody tells."""
 
-    def __init__(self, store: Store, agents: Agents, log: Log) -> None:
+    def __init__(self, store: Store, agents: Agents, log: Log, *, deal: str, buckets: int) -> None:
         self._store, self._agents, self._log = store, agents, log
+        self._deal, self._buckets = deal, buckets
         self._timeout = agents.lease / 4
         self._snapshot: Snapshot = {}
         self._away_since: float | None = None
@@ -37,9 +39,9 @@ class Exchange:
         wait, longest = _BACKOFF_S
         while True:
             try:
-                self._store.transact({}, {}, timeout=max(self._timeout, 1.0))
+                self._ask({}, {}, max(self._timeout, 1.0))
                 break
-            except (StoreUnreachable, StoreUnknown) as error:
+            except (StoreUnreachable, StoreUnknown, AgreementError) as error:
                 self._log(f"{error}; asked again in {wait:g} s")
                 systemd.status(str(error))
             if not pause(wait):
@@ -51,10 +53,8 @@ class Exchange:
     def transact(self, request: Transact) -> Reply | None:
         """Ask; None where nobody knows what became of it."""
         try:
-            done, snapshot = self._store.transact(
-                request.versions, request.puts, timeout=self._timeout
-            )
-        except StoreError as error:
+            done, snapshot = self._ask(request.versions, request.puts, self._timeout)
+        except (StoreError, AgreementError) as error:
             if self._away_since is None:
                 self._away_since = time.monotonic()
                 self._log(f"{error}; {self._then()}")
@@ -65,6 +65,14 @@ class Exchange:
             self._away_since = None
         self._snapshot = snapshot
         return Reply(done, snapshot, now)
+
+    def _ask(
+        self, versions: Mapping[str, int], puts: Mapping[str, bytes | None], timeout: float
+    ) -> Answer:
+        """Ask the store; an answer with a table that can't be used is none: AgreementError."""
+        answer = self._store.transact(versions, puts, timeout=timeout)
+        require_legible(answer.snapshot, self._deal, self._buckets)
+        return answer
 
     def _then(self) -> str:
         if self._agents.on_store_loss is StoreLoss.HOLD:

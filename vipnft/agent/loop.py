@@ -69,7 +69,13 @@ def run(orders: Orders, store: Store) -> End:
         plane = Dataplane(orders.cluster, orders.host, orders.mode)
         checks = Checks(orders.cluster.agents.checks, orders.cluster.vips)
         pace = Pace(orders.cluster.agents.beat, watch, signals)
-        exchange = Exchange(store, orders.cluster.agents, orders.log)
+        exchange = Exchange(
+            store,
+            orders.cluster.agents,
+            orders.log,
+            deal=_deal(orders.cluster),
+            buckets=orders.cluster.buckets,
+        )
         loop = _Loop(orders, plane, checks, exchange, pace, signals)
         try:
             return loop.run(incarnation, former)
@@ -78,6 +84,10 @@ def run(orders: Orders, store: Store) -> End:
             raise
         finally:
             checks.stop()
+
+
+def _deal(cluster: Cluster) -> str:
+    return f"{cluster.seed:#x}/{cluster.buckets}"
 
 
 class _Loop:
@@ -110,7 +120,7 @@ class _Loop:
             o.cluster.agents.lease,
             o.cluster.buckets,
             former=former,
-            deal=f"{o.cluster.seed:#x}/{o.cluster.buckets}",
+            deal=_deal(o.cluster),
             hold_on_loss=o.cluster.agents.on_store_loss is StoreLoss.HOLD,
         )
         life = Life(params, self._wish(due=True)).live()

@@ -22,7 +22,8 @@ class Peers:
         self._me, self._lease = me, lease
         self._seen: dict[str, tuple[int, float]] = {}  # version, and since when
         self._looked = 0.0  # when, last
-        self._leases: dict[str, float] = {}  # as each last said
+        self._leases: dict[str, float] = {}  # as each last said, until it is over
+        self._gone: dict[str, float] = {}  # whose key is absent, and since when
         self._holding: set[str] = set()  # who carries on without a store
 
     def look(self, said: Reply, parties: Collection[str]) -> None:
@@ -31,6 +32,7 @@ class Peers:
             self._seen = {host: (version, said.now) for host, (version, _) in self._seen.items()}
         self._looked = said.now
         known = members(said.snapshot)
+        self._forget(known, said.now)
         for host, member in known.items():
             self._leases[host] = member.lease
             (self._holding.add if member.hold_on_loss else self._holding.discard)(host)
@@ -39,6 +41,13 @@ class Peers:
             version = entry.version if entry else 0
             if self.version(host) != version:
                 self._seen[host] = (version, said.now)
+
+    def _forget(self, known: Collection[str], now: float) -> None:
+        """Let go of a lease that nobody has said for longer than it lasts."""
+        self._gone = {h: self._gone.get(h, now) for h in self._leases if h not in known}
+        for host, since in self._gone.items():
+            if now - since >= patience(self._leases[host]):
+                del self._leases[host]
 
     def lost(self, said: Reply) -> set[str]:
         """Return who is dead: whose key stood still, or absent, for longer than its lease.

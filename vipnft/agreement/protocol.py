@@ -39,7 +39,6 @@ from vipnft.agreement.peers import Peers
 from vipnft.agreement.records import (
     RENEWAL_S,
     TABLE,
-    AgreementError,
     Member,
     Order,
     Standing,
@@ -262,17 +261,9 @@ class Life:
                 self._known.fenced, said = again.done, again
 
     def _adopt(self, table: Table, version: int) -> Generator[Effect, Any, None]:
-        self._require_our_deal(table)
+        table.require(self.params.deal, self.params.buckets)
         yield Adopt(table, self.params.me)
         self._known.take_up(table, version)
-
-    def _require_our_deal(self, table: Table) -> None:
-        if (table.deal, len(table.owners)) != (self.params.deal, self.params.buckets):
-            raise AgreementError(
-                "the agents in this store deal clients by another seed, or to another number of"
-                " buckets",
-                fix="give all hosts the same file; to change it, stop all agents first",
-            )
 
     def _step(self, said: Reply) -> Step | None:
         """Return what is next for the table to become, by this host's hand."""
@@ -336,7 +327,7 @@ class Life:
             return None
         entry = said.snapshot[TABLE]
         table = Table.load(entry.value)
-        self._require_our_deal(table)
+        table.require(self.params.deal, self.params.buckets)
         self._look(said)
         self._known.take_up(table, entry.version)
         found = self._step(said)

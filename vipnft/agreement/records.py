@@ -1,22 +1,36 @@
 """What stands in the store: docs/design.md, "The cluster".
 
-Rule 1: what can't be read is an error that says so, never a guess.
-Rule 2: no clock, store or kernel here.
+Rule 1: what no agent could have written is as absent: a key of a host that no file could name, a
+        weight, a lease, a number that none could have. Any host's credential may write any key, and
+        one bad key must end nobody.
+Rule 2: a table that can't be read is an error that says so, never a guess; to an agent it is a
+        store that is away.
+Rule 3: no clock, store or kernel here.
 """
 
 import enum
 import functools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any, NoReturn
 
 from vipnft.errors import VipnftError
-from vipnft.model import Owners, Snapshot
+from vipnft.model import MAX_BUCKETS, NAME, Owners, Snapshot
 
 TABLE = "table"
 RENEWAL_S = 2.0
 """Seconds that a lease is made to last, at least, while a host's agent begins a new life."""
 _FORMAT = 1
+_TABLE_BYTES = 16 << 20
+_KEY_BYTES = 4096
+_WORD_CHARS = 100
+_LEASE_S = (0.2, 60.0)  # least and most, as a cluster file may have it
+_MOST_WEIGHT = 1000
+_MOST = 2**63 - 1  # of what is counted
+_NAMED = re.compile(NAME)
+_OWNER = re.compile(rf"\??{NAME}")  # one who never was, too: see steps
 
 
 class AgreementError(VipnftError):
@@ -38,30 +52,40 @@ class Table:
             {"format": _FORMAT, "deal": self.deal, "owners": self.owners, "drains": drains}
         ).encode()
 
+    def require(self, deal: str, buckets: int) -> None:
+        """See that it deals clients like this; AgreementError if not."""
+        if (self.deal, len(self.owners)) != (deal, buckets):
+            raise AgreementError(
+                "the agents in this store deal clients by another seed, or to another number of"
+                " buckets",
+                fix="give all hosts the same file; to change it, stop all agents first",
+            )
+
     @classmethod
+    @functools.lru_cache(maxsize=4)
     def load(cls, value: bytes) -> "Table":
         """Read what `dump` wrote; AgreementError says what is wrong with anything else."""
         try:
-            found = json.loads(value)
-            if found["format"] != _FORMAT:
+            found = _document(value, _TABLE_BYTES)
+            known = found["format"]
+            if known != _FORMAT and isinstance(known, int):
                 raise AgreementError(
-                    f"the table in the store has format {found['format']}, this is {_FORMAT}",
+                    f"the table in the store has format {known:d}, this is {_FORMAT}",
                     fix="upgrade vipnft on this host",
                 )
-            owners = tuple(str(name) for name in found["owners"])
-            drains = {int(b): frozenset(map(str, hosts)) for b, hosts in found["drains"].items()}
-            deal = str(found["deal"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            owners = tuple(found["owners"])
+            drains = {int(b): frozenset(hosts) for b, hosts in found["drains"].items()}
+            if not 0 < len(owners) <= MAX_BUCKETS or not all(0 <= b < len(owners) for b in drains):
+                raise ValueError("a bucket without an owner")
+            for name in set(owners).union(*drains.values()):
+                if not _OWNER.fullmatch(name):
+                    raise ValueError("an owner that no file could name")
+            return cls(owners, drains, _text(found["deal"]))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise AgreementError(
-                f"the table in the store is corrupt ({type(error).__name__}: {error})",
-                fix="stop all agents, delete the key, and start them again",
+                f"the table in the store is corrupt ({type(error).__name__}: {str(error)[:80]!r})",
+                fix="delete the key: the agents write a new one",
             ) from error
-        if not owners or not all(0 <= b < len(owners) for b in drains):
-            raise AgreementError(
-                "the table in the store is corrupt (a bucket without an owner)",
-                fix="stop all agents, delete the key, and start them again",
-            )
-        return cls(owners, drains, deal)
 
 
 class Standing(enum.StrEnum):
@@ -100,17 +124,17 @@ class Member:
     def load(value: bytes) -> "Member | None":
         """Read what `dump` wrote; None for anything else: no agent beats there."""
         try:
-            found = json.loads(value)
+            found = _document(value, _KEY_BYTES)
             return Member(
-                str(found["incarnation"]),
-                int(found["beat"]),
-                float(found["lease"]),
-                int(found["weight"]),
+                _text(found["incarnation"]),
+                _number(found["beat"], _MOST),
+                _seconds(found["lease"]),
+                _number(found["weight"], _MOST_WEIGHT),
                 Standing(found["standing"]),
                 bool(found["hold"]),
-                int(found.get("taken", 0)),
+                _number(found.get("taken", 0), _MOST),
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             return None
 
 
@@ -129,11 +153,51 @@ class Order:
     def load(cls, value: bytes) -> "Order":
         """Read what `dump` wrote; anything else orders nothing."""
         try:
-            found = json.loads(value)
+            found = _document(value, _KEY_BYTES)
             weight = found["weight"]
-            return cls(None if weight is None else int(weight), bool(found["drained"]))
+            known = None if weight is None else _number(weight, _MOST_WEIGHT)
+            return cls(known, bool(found["drained"]))
         except (ValueError, KeyError, TypeError):
             return cls()
+
+
+def _document(value: bytes, most: int) -> dict[str, Any]:
+    """Return a JSON object; ValueError if it is none, or longer than `most` bytes."""
+    if len(value) > most:
+        raise ValueError(f"more than {most} bytes")
+    try:
+        found = json.loads(value, parse_constant=_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError("no object")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _number(value: object, most: int) -> int:
+    """Return a whole number from 0 to `most`; ValueError for anything else."""
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError("no such number")
+    return value
+
+
+def _seconds(value: object) -> float:
+    """Return a lease that a file may have; ValueError for anything else."""
+    least, most = _LEASE_S
+    if not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError("no such lease")
+    return float(value)
+
+
+def _text(value: object) -> str:
+    """Return a word of printable letters; ValueError for anything else."""
+    if not isinstance(value, str) or len(value) > _WORD_CHARS or not value.isprintable():
+        raise ValueError("no such word")
+    return value
 
 
 def key_of(host: str) -> str:
@@ -154,11 +218,18 @@ def patience(lease: float) -> float:
 def members(snapshot: Snapshot) -> dict[str, Member]:
     """Return every host's key in a snapshot, by host; what no agent wrote is left out."""
     loaded = {
-        key.removeprefix("host/"): Member.load(entry.value)
+        host: Member.load(entry.value)
         for key, entry in snapshot.items()
-        if key.startswith("host/")
+        if key.startswith("host/") and _NAMED.fullmatch(host := key.removeprefix("host/"))
     }
     return {host: member for host, member in loaded.items() if member is not None}
+
+
+def require_legible(snapshot: Snapshot, deal: str, buckets: int) -> None:
+    """See that the table, if there is one, can be read, and deals clients as this host does."""
+    entry = snapshot.get(TABLE)
+    if entry is not None:
+        Table.load(entry.value).require(deal, buckets)
 
 
 def order(snapshot: Snapshot, host: str) -> Order:

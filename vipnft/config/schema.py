@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from vipnft.config import duration
 from vipnft.model import (
     MAX_BUCKETS,
+    NAME,
     Affinity,
     Agents,
     CheckKind,
@@ -129,7 +130,7 @@ def _one_of(*words: str) -> Any:
 
 _Name = Annotated[
     str,
-    Field(pattern=r"^[A-Za-z0-9._-]{1,63}$"),
+    Field(pattern=f"^{NAME}$"),
     Field(description='a name of 1 to 63 letters, digits, ".", "_" or "-"'),
 ]
 _Interface = Annotated[

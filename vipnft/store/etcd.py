@@ -30,6 +30,7 @@ from vipnft.store.etcd_url import parsed
 from vipnft.store.etcd_watch import Hints
 
 _EPOCH = ".epoch"
+_LAST_EPOCH = 2**62  # microseconds: what is beyond no clock has said
 
 Op = dict[str, Any]
 
@@ -164,6 +165,8 @@ class EtcdStore:
                 for kv in reply["responses"][-1]["response_range"].get("kvs", [])
             }
             epoch = int(found.pop(_EPOCH, (b"0", 0))[0])
+            if not 0 <= epoch < _LAST_EPOCH:
+                raise ValueError("no such epoch")
         except (LookupError, TypeError, ValueError) as error:
             raise StoreCorrupt(
                 f"{self._where}: what is under {self._prefix} can't be read: {error!r}",

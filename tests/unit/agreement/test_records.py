@@ -1,0 +1,113 @@
+"""What stands in the store: read as it was written, and as absent where no agent could have."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vipnft.agreement.records import (
+    TABLE,
+    AgreementError,
+    Member,
+    Order,
+    Standing,
+    Table,
+    members,
+    order,
+    patience,
+    require_legible,
+)
+from vipnft.model import Entry
+
+GOOD = {
+    "incarnation": "a1b2", "beat": 7, "lease": 1.0, "weight": 2, "standing": "serving",
+    "hold": False, "taken": 9,
+}  # fmt: skip
+JUNK: list[Any] = [
+    None, True, -1, 1001, 2**63, 10**400, 0.1, 61, 1e9, float("inf"), float("nan"), "", "1",
+    "x" * 5000, "a\nb", "\x1b[31m", [], {}, [[[]]],
+]  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def test_a_member_is_written_as_its_format_says() -> None:
+    member = Member("a1b2", 7, 1.0, 2, Standing.SERVING, False, 9)
+    assert json.loads(member.dump()) == GOOD
+    assert Member.load(member.dump()) == member
+
+
+@pytest.mark.parametrize("key", GOOD)
+@pytest.mark.parametrize("value", JUNK, ids=lambda value: repr(value)[:20])
+def test_a_member_that_nobody_could_have_written_is_none(key: str, value: Any) -> None:
+    found = Member.load(json.dumps(GOOD | {key: value}).encode())
+    if found is not None:  # it may be a word or a number that will do
+        assert 0 <= found.weight <= 1000
+        assert patience(found.lease) <= patience(60.0)
+        assert found.incarnation.isprintable()
+        assert 0 <= found.beat < 2**63
+        assert 0 <= found.taken < 2**63
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a b", "a/b", "x" * 64, "web1\nweb2", "\x1b]0;title\x07", "?never", "\u0430"]
+)
+def test_a_host_that_no_file_could_name_is_none(host: str) -> None:
+    entry = Entry(json.dumps(GOOD).encode(), 1)
+    assert set(members({f"host/{host}": entry, "host/web1": entry})) == {"web1"}
+
+
+def fault(read: Callable[[], object]) -> str:
+    """Return what is wrong with what is read, "" if nothing is."""
+    try:
+        read()
+    except AgreementError as error:
+        return str(error)
+    return ""
+
+
+def nested(depth: int) -> bytes:
+    return b"[" * depth
+
+
+@given(st.one_of(st.binary(), JSON.map(lambda v: json.dumps(v).encode()), st.just(nested(100_000))))
+def test_no_bytes_are_more_than_an_error(value: bytes) -> None:
+    entry = Entry(value, 3)
+    snapshot = {"host/a": entry, "order/a": entry, "order/b": entry, TABLE: entry}
+    for member in members(snapshot).values():
+        assert member.lease <= 60
+    weight = order(snapshot, "a").weight
+    assert weight is None or 0 <= weight <= 1000
+    assert fault(lambda: require_legible(snapshot, "0x1/2", 2)).isprintable()
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "format": JSON | st.just(1),
+            "deal": JSON | st.just("0x1/2"),
+            "owners": JSON | st.lists(st.sampled_from(["a", "?x.1", "b c", "", None, 1, ["a"]])),
+            "drains": JSON | st.dictionaries(st.text(), JSON),
+        }
+    )
+)
+def test_a_table_is_whole_or_an_error(document: dict[str, Any]) -> None:
+    value = json.dumps(document).encode()
+    if why := fault(lambda: Table.load(value)):
+        assert why.isprintable()
+        return
+    table = Table.load(value)
+    assert table.owners
+    assert all(0 <= b < len(table.owners) for b in table.drains)
+    assert Table.load(table.dump()) == table
+
+
+def test_an_order_reads_as_it_was_written() -> None:
+    for known in (Order(), Order(0), Order(1000, True)):
+        assert Order.load(known.dump()) == known
+    assert Order.load(b'{"weight": 1001, "drained": true}') == Order()
