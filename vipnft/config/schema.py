@@ -68,7 +68,8 @@ def _vip(text: str) -> str:
 _INTERFACE = re.compile(r'[^\x00-\x20/:*%"\\\x7f-\U0010ffff]{1,15}')
 
 
-def _interface(text: str) -> str:
+def checked_interface(text: str) -> str:
+    """Return an interface's name; ValueError says what else it is."""
     if text == "lo":
         raise ValueError("loopback, which faces no segment")
     if text in {".", ".."} or not _INTERFACE.fullmatch(text):
@@ -135,7 +136,7 @@ _Name = Annotated[
 ]
 _Interface = Annotated[
     str,
-    AfterValidator(_interface),
+    AfterValidator(checked_interface),
     Field(description='a Linux interface name of 1 to 15 characters, such as "eth0"'),
 ]
 _Vips = Annotated[

@@ -8,19 +8,22 @@ Rule 3: the file holds the seed: only root reads it.
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
+from ipaddress import ip_address
 from typing import Any
 
 from vipnft.config import reader
+from vipnft.config.schema import checked_interface
 from vipnft.config.writer import render
 from vipnft.errors import ConfigError, KernelError, UsageError
 from vipnft.host.locks import DIRECTORY, path_of
 from vipnft.host.settings import wanted_sysctls
 from vipnft.kernel import sysctl
 from vipnft.kernel.links import Link, Links
-from vipnft.model import Applied, Cluster, InterfaceRecord, Mode, Nic, heard_as
+from vipnft.model import EVERY_MAC, Applied, Cluster, InterfaceRecord, Mode, Nic, heard_as
 from vipnft.ruleset import ndp
 
 _VERSION = 6
@@ -39,18 +42,20 @@ def load() -> Applied | None:
         found = json.loads(text)
         if found["version"] != _VERSION:
             raise ValueError(f"version {found['version']}")
-        return Applied(
-            cluster=reader.parse(found["cluster"], str(path)),
-            host=found["host"],
-            mode=Mode(found["mode"]),
-            owners=tuple(found["owners"]),
-            worn={name: _loaded(one) for name, one in found["worn"].items()},
-            sysctls=found["sysctls"],
-            addresses=tuple(found["addresses"]),
-            drains={int(b): dict(hosts) for b, hosts in found["drains"].items()},
-            leased=found["leased"],
+        return _plausible(
+            Applied(
+                cluster=reader.parse(found["cluster"], str(path)),
+                host=found["host"],
+                mode=Mode(found["mode"]),
+                owners=tuple(found["owners"]),
+                worn={name: _loaded(one) for name, one in found["worn"].items()},
+                sysctls=found["sysctls"],
+                addresses=tuple(found["addresses"]),
+                drains={int(b): dict(hosts) for b, hosts in found["drains"].items()},
+                leased=found["leased"],
+            )
         )
-    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
         raise KernelError(
             f"{path} is not what this version wrote ({error}), and nothing else knows how this"
             " host was before",
@@ -58,6 +63,35 @@ def load() -> Applied | None:
             " (bridge fdb del ... self) or off the interface (ip link set ... address),"
             " `nft delete table` the tables named vipnft, then remove that file",
         ) from error
+
+
+def _plausible(applied: Applied) -> Applied:
+    """Return a record if `apply` or an agent could have made it; ValueError if not.
+
+    An agent writes it from within its sandbox, and root's `down` acts on it.
+    """
+    keys = {key for mode in Mode for key in wanted_sysctls(applied.worn, mode)}
+    for key, value in applied.sysctls.items():
+        if key not in keys or not re.fullmatch(r"-?[0-9]{1,10}", value):
+            raise ValueError(f"a setting that it has no business with: {key[:80]!r}")
+    for name, one in applied.worn.items():
+        if name != checked_interface(name) or not 0 < one.index < 2**31:
+            raise ValueError(f"no interface: {name[:80]!r}")
+        for mac in (one.mac, *(f for f in one.filters if f != EVERY_MAC)):
+            if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", mac):
+                raise ValueError(f"no MAC: {mac[:80]!r}")
+        if not all(ip_address(group).is_multicast for group in one.groups):
+            raise ValueError("no multicast group")
+    for address in applied.addresses:
+        ip_address(address)
+    size = applied.cluster.buckets
+    if len(applied.owners) != size or not all(isinstance(one, str) for one in applied.owners):
+        raise ValueError("no owner of each bucket")
+    if not all(0 <= b < size for b in applied.drains):
+        raise ValueError("a bucket that is not there")
+    if applied.host not in applied.cluster.weights:
+        raise ValueError("a host that is in no file")
+    return applied
 
 
 def save(record: Applied) -> None:

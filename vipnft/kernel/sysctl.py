@@ -1,5 +1,7 @@
 """Read and write kernel settings of this network namespace, in /proc/sys."""
 
+import errno
+import os
 from pathlib import Path
 
 from vipnft.errors import KernelError
@@ -16,8 +18,12 @@ def read(key: str) -> str | None:
 
 
 def write(key: str, value: str) -> None:
-    """Set one; KernelError if the kernel does not take it."""
+    """Set one; KernelError if the kernel does not take it. Nothing is ever created."""
     try:
-        (_ROOT / key).write_text(value, encoding="ascii")
+        if ".." in key.split("/") or key.startswith("/"):
+            raise FileNotFoundError(errno.ENOENT, "no such setting")
+        handle = os.open(_ROOT / key, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(value)
     except OSError as error:
         raise KernelError(f"sysctl {key} does not take {value}: {error.strerror}") from error
