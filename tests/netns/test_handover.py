@@ -18,6 +18,7 @@ from tests.netns.support import (
     VIP,
     VIP6,
     apply_all,
+    asked,
     configure,
     nginx,
     on_hosts,
@@ -33,6 +34,7 @@ from vipnft.model import Affinity, Protocol, Service
 from vipnft.ruleset.ndp import mac
 
 FLOW = Service(protocol=Protocol.UDP, ports=((53, 53),), affinity=Affinity.FLOW)
+WEB = Service(protocol=Protocol.TCP, ports=((80, 80),))
 QUIC = Service(protocol=Protocol.UDP, ports=((443, 443),), quic=True)
 
 
@@ -78,6 +80,20 @@ def test_a_handshake_that_straddles_a_move_begins_anew(lab_up: LabUp, tmp_path: 
             assert one.recv(4096).endswith(b"web2")
         wire.stop()
     assert wire.tally.refused == []
+
+
+def test_what_comes_back_by_a_new_file_is_served(lab_up: LabUp, tmp_path: Path) -> None:
+    """All rules are swapped while it is still known that the buckets were given away."""
+    lab = lab_up(hosts=2)
+    apply_all(lab)
+    as_before, clients = lab.config.read_text(), of(lab, "web1", 4)
+    with on_hosts(lab, tmp_path, nginx):
+        to_web2(lab)
+        lab.config.write_text(as_before)
+        configure(lab, services=(WEB,))
+        for host in reversed(lab.hosts):
+            shell(lab, host, "vipnft apply --switch --drain 60s")
+        assert asked(lab, "http_client.py", clients) == dict.fromkeys(clients, "web1")
 
 
 def test_a_quic_packet_is_for_one_host_by_its_type(lab_up: LabUp) -> None:

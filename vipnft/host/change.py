@@ -48,7 +48,8 @@ def whole(
     made = transactions.whole(
         a.cluster, a.host, a.mode, macs, now, vlans, granted=granted, leased=a.leased
     )
-    return [*made, *elements.remembered(nft.elements(INET, elements.GIVEN))]
+    given, mine = (nft.elements(INET, name) for name in (elements.GIVEN, elements.MINE))
+    return [*made, *elements.remembered(given, mine, now)]
 
 
 class Change:

@@ -21,12 +21,14 @@ from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
 from vipnft.ruleset.nftjson import DROP, Commands, Expr, Stmt, expiring, jump
 from vipnft.ruleset.tables import INET, NETDEV
 
+MINE = "mine"
+"""The set of the inet table that has the buckets owned here."""
 CONTAINERS = (
     (NETDEV, "buckets"),
     (NETDEV, "leaving"),
     (INET, "joined"),
     (INET, "drains"),
-    (INET, "mine"),
+    (INET, MINE),
 )
 """The verdict map; the sets whose timeouts end what they began, `leaving` in the one table,
 `joined` and `drains` in the other; and the buckets owned here, of which new things are taken."""
@@ -105,8 +107,8 @@ def change(have: Sequence[Cell], want: Sequence[Phase]) -> Commands:
         *_timer("leaving", ((b, old.leaving, new.leaving) for b, old, new in pairs)),
         *_timer("joined", ((b, old.joined, new.joined) for b, old, new in pairs)),
         *_timer("drains", ((b, old.drains, new.drains) for b, old, new in pairs)),
-        *INET.delete("mine", [b for b, old, new in pairs if old.mine and not new.mine]),
-        *INET.add("mine", [b for b, old, new in pairs if new.mine and not old.mine]),
+        *INET.delete(MINE, [b for b, old, new in pairs if old.mine and not new.mine]),
+        *INET.add(MINE, [b for b, old, new in pairs if new.mine and not old.mine]),
         *_given(pairs),
     ]
 
@@ -116,7 +118,7 @@ def read(items: Mapping[str, Iterable[Any]], size: int) -> list[Cell]:
     them in JSON, by container."""
     chains = {_key(element): _chain(verdict) for element, verdict in items["buckets"]}
     timers = {name: {_key(element): _left(element) for element in items[name]} for name in _TIMERS}
-    mine = {_key(element) for element in items["mine"]}
+    mine = {_key(element) for element in items[MINE]}
     return [
         Cell(
             mine=b in mine,
@@ -148,10 +150,13 @@ def _settled(old: Cell, new: Cell) -> Cell:
     return replace(new, **kept) if kept else new
 
 
-def remembered(items: Iterable[Any]) -> Commands:
-    """Return the commands that keep what `given` holds over a swap of all rules, from its
-    elements as libnftables has them in JSON."""
-    return INET.add(GIVEN, [_until(_key(element), _left(element)) for element in items])
+def remembered(given: Iterable[Any], mine: Iterable[Any], phases: Sequence[Phase]) -> Commands:
+    """Return the commands by which `given` outlives a swap of all rules, from its elements and
+    `mine`'s before, as libnftables has them in JSON; of what drains by now, `fill` tells."""
+    left = {_key(element): min(_left(element), HALF_OPEN_S) for element in given}
+    left |= {_key(element): HALF_OPEN_S for element in mine}
+    foreign = {b for b, phase in enumerate(phases) if phase.state is State.FOREIGN}
+    return INET.add(GIVEN, [_until(b, seconds) for b, seconds in left.items() if b in foreign])
 
 
 def _given(pairs: Iterable[tuple[int, Cell, Cell]]) -> Iterator[Any]:

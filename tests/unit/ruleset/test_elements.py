@@ -116,6 +116,25 @@ def test_what_leaves_is_known_for_as_long_as_a_handshake_may_be_half_open(
             assert left == elements.HALF_OPEN_S
 
 
+@given(st.lists(st.tuples(PHASES, st.booleans(), PHASES), min_size=1, max_size=12))
+def test_a_swap_keeps_what_was_given_away(buckets: list[tuple[Phase, bool, Phase]]) -> None:
+    """Of what comes back nothing, or no new connection would be answered."""
+    want = [new for _, _, new in buckets]
+    known = [b for b, (old, given, _) in enumerate(buckets) if given and not cell(old).mine]
+    mine = [b for b, (old, _, _) in enumerate(buckets) if cell(old).mine]
+    kernel = Kernel([Cell()] * len(want))
+    kernel.run(elements.fill(want))
+    kernel.run(elements.remembered(known, mine, want))
+    for b, new in enumerate(want):
+        left = kernel.held["given"].get(b, 0)
+        if cell(new).mine:
+            assert left == 0
+        elif new.state is State.DRAINING:
+            assert left >= new.left + elements.HALF_OPEN_S
+        else:
+            assert left == (elements.HALF_OPEN_S if b in (*known, *mine) else 0)
+
+
 @given(st.lists(PHASES, min_size=1, max_size=12))
 def test_what_is_right_already_is_left_alone(want: list[Phase]) -> None:
     assert elements.change([cell(phase) for phase in want], want) == []
