@@ -21,6 +21,7 @@ from tests.netns.support import (
     asked,
     configure,
     nginx,
+    nsd,
     on_hosts,
     shell,
     until,
@@ -133,6 +134,29 @@ def test_a_quic_packet_is_for_one_host_by_its_type(lab_up: LabUp) -> None:
         assert heard_by(0xD0, 1) == "web1", "0-RTT"
         assert heard_by(0xC0, 1) == "web2", "Initial"
         assert heard_by(0xD0, 0x6B3343CF) == "web2", "Initial of version 2"
+
+
+def test_fragments_of_a_moved_bucket_are_answered_once(lab_up: LabUp, tmp_path: Path) -> None:
+    """All hosts put them together; the new owner alone takes what has no handshake, beside a
+    service that has one, too."""
+    lab = lab_up(hosts=2)
+    configure(lab, services=(FLOW, QUIC))
+    apply_all(lab)
+    four = [f"10.64.0.{n}|{4000 + n}" for n in range(1, 21)]
+    six = [f"2001:db8:64::{n}|{4000 + n}" for n in range(1, 21)]
+    pings = "; ".join(
+        f"ping -c1 -s3000 -I {client.partition('|')[0]} {VIP6 if ':' in client else VIP}"
+        for client in (*four, *six)
+    )
+    with on_hosts(lab, tmp_path, nsd):
+        to_web2(lab)
+        with Wire(lab, "router", keep=True) as wire:
+            answered = asked(lab, "dns_client.py", four, VIP, "1800")
+            answered |= asked(lab, "dns_client.py", six, VIP6, "1800")
+            shell(lab, "clients", f"{pings}; ping -c2 -i0.2 192.0.2.1")
+    assert answered == dict.fromkeys((*four, *six), "web2")
+    assert wire.tally.double_responses == []
+    assert {f.src_mac for f in wire.frames if f.src in (VIP, VIP6)} == {host_mac(2)}
 
 
 def refused(lab: Lab, host: str, target: tuple[str, int], port: int = 0) -> bool:

@@ -13,11 +13,14 @@ import pytest
 
 from tests.netns import scenarios
 from tests.netns.conftest import LabUp
-from tests.netns.support import VIP, apply_all, guest, nginx, on_hosts, shell
+from tests.netns.packets import IPV4, ROUTER, send, tcp
+from tests.netns.support import LISTEN, VIP, apply_all, guest, nginx, on_hosts, shell
 from tests.netns.test_handover import of, to_web2
 from vipnft.lab.capture import Wire
 from vipnft.lab.lab import Lab
+from vipnft.lab.plan import host_mac
 from vipnft.lab.tally import Tally
+from vipnft.ruleset.ndp import mac
 
 TRACKS = (
     "nft 'table inet user { chain p { type filter hook prerouting priority 0; ct state new; }; }'"
@@ -98,6 +101,21 @@ def test_each_stack_says_only_what_it_knows(lab_up: LabUp, tmp_path: Path) -> No
         resets = [f for f in wire.frames if f.is_rst and f.src == VIP]
         assert len(resets) == len(clients)  # the closed port's, each once
         assert (wire.tally.doubles, wire.tally.unanswered) == ([], [])
+
+
+def test_a_scan_is_answered_by_one_host(lab_up: LabUp) -> None:
+    """Segments of no kind that a connection has are refused as opening ones are."""
+    lab = lab_up(hosts=2)
+    apply_all(lab)
+    (client,) = of(lab, "web1", 1)
+    to_web2(lab)
+    fin, syn, push, urgent = 1, 2, 8, 32
+    kinds = (0, fin, syn, syn | fin, fin | push | urgent)
+    scan = [mac(LISTEN) + mac(ROUTER) + IPV4 + tcp(client, VIP, 81, flags) for flags in kinds]
+    with Wire(lab, "router", keep=True) as wire:
+        send(lab, "router", *scan)
+        shell(lab, "router", "ping -c2 -i0.2 192.0.2.1; ping -c2 -i0.2 192.0.2.2")
+    assert [f.src_mac for f in wire.frames if f.is_rst] == [host_mac(2)] * len(kinds)
 
 
 def test_a_port_is_used_again_after_a_move(lab_up: LabUp, tmp_path: Path) -> None:

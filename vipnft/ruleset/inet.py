@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from vipnft.model import MAX_BUCKETS, Cluster, Mode, Nic, Protocol, Service
 from vipnft.ruleset import affinity
 from vipnft.ruleset.affinity import Version
-from vipnft.ruleset.netdev import FRAGMENT, MOVING, OPENS, ports, to_vip, versions, vips
+from vipnft.ruleset.netdev import FRAGMENT, MOVING, OPENS, UNRELATED, ports, to_vip, versions, vips
 from vipnft.ruleset.nftjson import (
     ACCEPT,
     CT_STATE,
@@ -182,7 +182,7 @@ def _here(nics: Sequence[Nic], flags: int, *, quic: bool) -> Commands:
     return [
         *INET.chain(
             "here",
-            *([[match(MARK, FRAGMENT), jump("reassembled")]] if flags & FRAGMENT else []),
+            *([[match(MARK, FRAGMENT), goto("reassembled")]] if flags & FRAGMENT else []),
             *(moving if quic else []),
             [_CLEAR],
         ),
@@ -218,7 +218,17 @@ def _reassembled(cluster: Cluster, nics: Sequence[Nic], special: Sequence[Servic
             rules.append([*_served([service]), hashed, goto("if-mine")])
         rules.append([_hashed(cluster, affinity.source(default, version)), goto("if-mine")])
     return [
-        *INET.chain("if-mine", [match(MARK, "@mine", "!="), match(MARK, "@drains", "!="), DROP]),
+        *INET.chain(
+            "if-mine",
+            [match(MARK, "@mine"), _CLEAR, ACCEPT],
+            [match(MARK, "@drains", "!="), DROP],
+            # As at ingress: what may belong to a connection of the former owner's.
+            [_CLEAR],
+            [UNRELATED, DROP],
+            [match(L4PROTO, TCP), ACCEPT],
+            [match(L4PROTO, SCTP), exists(_INIT, there=False), ACCEPT],
+            [DROP],
+        ),
         *INET.chain("reassembled", [match(CT_STATE, "invalid", "in"), DROP], *rules),
         *_untracked(cluster.services, nics),
     ]

@@ -62,6 +62,9 @@ NUMBERS = {Protocol.TCP: TCP, Protocol.UDP: UDP, Protocol.SCTP: SCTP}
 
 OPENS = match(both(payload("tcp", "flags"), ["fin", "syn", "rst", "ack"]), "syn")
 """The first segment of a TCP connection."""
+UNRELATED = match(both(payload("tcp", "flags"), ["rst", "ack"]), 0)
+"""A segment that belongs to no open connection: one that opens one, or a port scanner's. Both are
+refused with the same reset."""
 _RAW, _FILTER = -300, 0  # libnftables prints priorities by name where it has one
 
 
@@ -219,7 +222,7 @@ def _moves(
             "leave",
             *([question, DROP] for question in questions),
             [match(MARK, "@leaving", "!="), DROP],
-            [OPENS, DROP],
+            [UNRELATED, DROP],
             [match(L4PROTO, TCP), goto("take")],
             [exists({"sctp chunk": {"name": "init"}}), DROP],
             [match(L4PROTO, SCTP), goto("take")],
