@@ -44,36 +44,51 @@ def to_web2(lab: Lab, drain: str = "60s") -> None:
     rebalance(lab, with_weights(lab.config.read_text(), {"web1": 0}), drain=drain)
 
 
-def of(lab: Lab, host: str, count: int) -> list[str]:
+def of(lab: Lab, host: str, count: int, *, six: bool = False) -> list[str]:
     """Return clients of a host."""
-    owners = which(lab, [f"10.64.0.{n}" for n in range(1, 200)])
+    owners = which(lab, [f"2001:db8:64::{n}" if six else f"10.64.0.{n}" for n in range(1, 200)])
     return [client for client, owner in owners.items() if owner == host][:count]
+
+
+def both(lab: Lab, host: str, count: int) -> list[str]:
+    """Return so many clients of a host of each IP version."""
+    return [*of(lab, host, count), *of(lab, host, count, six=True)]
+
+
+def caller(lab: Lab, client: str, port: int = 0) -> tuple[socket.socket, str]:
+    """Return a client's socket, and the VIP of its IP version."""
+    six = ":" in client
+    one = lab.socket("clients", socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_STREAM)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.settimeout(30)
+    one.bind((client, port))
+    return one, VIP6 if six else VIP
 
 
 def test_a_handshake_that_straddles_a_move_begins_anew(lab_up: LabUp, tmp_path: Path) -> None:
     """The SYN|ACK is lost, the bucket moves, the client sends its SYN again."""
     lab = lab_up(hosts=2)
     apply_all(lab)
-    clients = of(lab, "web1", 8)
+    clients = both(lab, "web1", 8)
     with ExitStack() as stack:
         stack.enter_context(on_hosts(lab, tmp_path, nginx))
         wire = stack.enter_context(Wire(lab, "router"))
         shell(
             lab,
             "router",
-            "nft 'table ip x { chain f { type filter hook forward priority 0;"
-            f" ip saddr {VIP} drop; }}; }}'",
+            "nft 'table inet x { chain f { type filter hook forward priority 0;"
+            f" ip saddr {VIP} drop; ip6 saddr {VIP6} drop; }}; }}'",
         )
         connections = []
         for client in clients:
-            one = stack.enter_context(lab.socket("clients", socket.AF_INET, socket.SOCK_STREAM))
-            one.bind((client, 0))
+            one, vip = caller(lab, client)
+            stack.enter_context(one)
             one.setblocking(False)
-            one.connect_ex((VIP, 80))
+            one.connect_ex((vip, 80))
             connections.append(one)
         wire.until(lambda t: len(t.answers) >= len(clients))
         to_web2(lab)
-        shell(lab, "router", "nft delete table ip x")
+        shell(lab, "router", "nft delete table inet x")
         for one in connections:
             one.settimeout(60)
             assert select.select([], [one], [], 60)[1], "not connected"

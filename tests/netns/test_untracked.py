@@ -14,12 +14,13 @@ import pytest
 from tests.netns import scenarios
 from tests.netns.conftest import LabUp
 from tests.netns.packets import IPV4, ROUTER, send, tcp
-from tests.netns.support import LISTEN, VIP, apply_all, guest, nginx, on_hosts, shell
-from tests.netns.test_handover import of, to_web2
+from tests.netns.support import LISTEN, VIP, VIP6, apply_all, guest, nginx, on_hosts, shell
+from tests.netns.test_handover import both, caller, of, to_web2
 from vipnft.lab.capture import Wire
 from vipnft.lab.lab import Lab
 from vipnft.lab.plan import host_mac
 from vipnft.lab.tally import Tally
+from vipnft.model import Mode
 from vipnft.ruleset.ndp import mac
 
 TRACKS = (
@@ -51,11 +52,9 @@ def talking(lab: Lab, clients: list[str]) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
         several = []
         for client in clients:
-            one = stack.enter_context(lab.socket("clients", socket.AF_INET, socket.SOCK_STREAM))
-            one.bind((client, 0))
-            one.settimeout(30)
-            one.connect((VIP, 80))
-            several.append(one)
+            one, vip = caller(lab, client)
+            several.append(stack.enter_context(one))
+            one.connect((vip, 80))
         yield several
 
 
@@ -69,36 +68,36 @@ def page(one: socket.socket) -> bytes:
 
 
 def refused(lab: Lab, client: str, port: int) -> bool:
-    with lab.socket("clients", socket.AF_INET, socket.SOCK_STREAM) as one:
-        one.bind((client, 0))
-        one.settimeout(30)
+    one, vip = caller(lab, client)
+    with one:
         try:
-            one.connect((VIP, port))
+            one.connect((vip, port))
         except ConnectionRefusedError:
             return True
     return False
 
 
-def test_each_stack_says_only_what_it_knows(lab_up: LabUp, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", Mode)
+def test_each_stack_says_only_what_it_knows(lab_up: LabUp, tmp_path: Path, mode: Mode) -> None:
     """In a move: old connections go on at the old owner, new ones come to the new one, a closed
     port is refused by it alone, and no reset of a stack that lacks a connection gets out."""
-    lab = lab_up(hosts=2)
+    lab = lab_up(hosts=2, mode=mode)
     apply_all(lab)
-    clients = of(lab, "web1", 40)
+    clients = both(lab, "web1", 20)
     with ExitStack() as stack:
         stack.enter_context(on_hosts(lab, tmp_path, nginx))
-        old = stack.enter_context(talking(lab, clients[:20]))
+        old = stack.enter_context(talking(lab, clients[::2]))
         assert {page(one) for one in old} == {b"web1"}
         to_web2(lab)
         wire = stack.enter_context(Wire(lab, "router", keep=True))
         for _ in range(5):
             assert {page(one) for one in old} == {b"web1"}
-        with talking(lab, clients[20:]) as new:
+        with talking(lab, clients[1::2]) as new:
             assert {page(one) for one in new} == {b"web2"}
         assert all(refused(lab, client, 81) for client in clients)
         shell(lab, "router", "ping -c2 -i0.2 192.0.2.1")
         wire.stop()
-        resets = [f for f in wire.frames if f.is_rst and f.src == VIP]
+        resets = [f for f in wire.frames if f.is_rst and f.src in (VIP, VIP6)]
         assert len(resets) == len(clients)  # the closed port's, each once
         assert (wire.tally.doubles, wire.tally.unanswered) == ([], [])
 
@@ -118,18 +117,17 @@ def test_a_scan_is_answered_by_one_host(lab_up: LabUp) -> None:
     assert [f.src_mac for f in wire.frames if f.is_rst] == [host_mac(2)] * len(kinds)
 
 
-def test_a_port_is_used_again_after_a_move(lab_up: LabUp, tmp_path: Path) -> None:
+@pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
+def test_a_port_is_used_again_after_a_move(lab_up: LabUp, tmp_path: Path, six: bool) -> None:
     """The former owner keeps it in TIME_WAIT; the client opens it at the new one."""
     lab = lab_up(hosts=2)
     apply_all(lab)
-    (client,) = of(lab, "web1", 1)
+    (client,) = of(lab, "web1", 1, six=six)
     with on_hosts(lab, tmp_path, nginx):
         for owner in (b"web1", b"web2"):
-            with lab.socket("clients", socket.AF_INET, socket.SOCK_STREAM) as one:
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                one.settimeout(30)
-                one.bind((client, 44444))
-                one.connect((VIP, 80))
+            one, vip = caller(lab, client, 44444)
+            with one:
+                one.connect((vip, 80))
                 one.sendall(b"GET / HTTP/1.0\r\n\r\n")  # the server closes first
                 answer = b"".join(iter(partial(one.recv, 4096), b""))
                 assert answer.endswith(owner)
@@ -140,7 +138,7 @@ def test_a_port_is_used_again_after_a_move(lab_up: LabUp, tmp_path: Path) -> Non
 
 ECHO = """
 import socket, sys
-one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
 one.bind((sys.argv[1], 7))
 print("ready", flush=True)
 while True:
@@ -148,15 +146,17 @@ while True:
     one.sendto(socket.gethostname().encode(), whence)
 """
 GUESTS = [f"10.99.0.{n}" for n in range(1, 41)]
+GUESTS6 = [f"2001:db8:99::{n}" for n in range(1, 41)]
 _ASK = """
 import socket, sys
-vip, *clients = sys.argv[1:]
+vip, vip6, *clients = sys.argv[1:]
 for client in clients:
+    six = ":" in client
     for kind, port in ((socket.SOCK_STREAM, 80), (socket.SOCK_DGRAM, 7)):
-        with socket.socket(socket.AF_INET, kind) as one:
+        with socket.socket(socket.AF_INET6 if six else socket.AF_INET, kind) as one:
             one.bind((client, 0))
             one.settimeout(30)
-            one.connect((vip, port))
+            one.connect((vip6 if six else vip, port))
             one.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
             print(one.recv(4096).split()[-1].decode(), flush=True)
 """
@@ -173,7 +173,12 @@ def routed(lab: Lab, host: str) -> Iterator[list[str]]:
             "ip addr add 10.99.0.254/24 dev guests; sysctl -qw net.ipv4.conf.all.rp_filter=0"
             " net.ipv4.conf.eth0.rp_filter=0 net.ipv4.conf.guests.rp_filter=0",
         )
-        lab.run(host, [*enter, "ip", "route", "add", "default", "via", "10.99.0.254"], check=True)
+        six = "".join(f"ip addr add {one}/64 dev out nodad; " for one in GUESTS6)
+        shell(lab, host, "ip addr add 2001:db8:99::fe/64 dev guests nodad")
+        ways = (
+            f"{six} ip route add default via 10.99.0.254; ip route add default via 2001:db8:99::fe"
+        )
+        lab.run(host, [*enter, "sh", "-c", ways], check=True)
         yield enter
 
 
@@ -198,15 +203,16 @@ def test_who_asks_by_another_interface_is_served_whatever_his_bucket(
         enter = stack.enter_context(routed(lab, "web1"))
         apply_all(lab)
         stack.enter_context(nginx(lab, "web1", tmp_path))
-        echo = lab.popen("web1", [sys.executable, "-c", ECHO, VIP], stdout=subprocess.PIPE)
-        stack.callback(echo.kill)
-        assert echo.stdout
-        assert echo.stdout.readline() == "ready\n"
-        ask = [*enter, sys.executable, "-c", _ASK, VIP, *GUESTS]
+        for vip in (VIP, VIP6):
+            echo = lab.popen("web1", [sys.executable, "-c", ECHO, vip], stdout=subprocess.PIPE)
+            stack.callback(echo.kill)
+            assert echo.stdout
+            assert echo.stdout.readline() == "ready\n"
+        ask = [*enter, sys.executable, "-c", _ASK, VIP, VIP6, *GUESTS, *GUESTS6]
         for drain in ("0", "60s"):
             shell(lab, "web1", f"vipnft apply --switch --drain {drain}")
             said = lab.run("web1", ask, check=True, timeout=600).stdout.split()
-            assert Counter(said) == {"web1": 2 * len(GUESTS)}
+            assert Counter(said) == {"web1": 2 * len(GUESTS) + 2 * len(GUESTS6)}
             scenarios.rebalance(
                 lab, scenarios.with_weights(lab.config.read_text(), {"web1": 0}), drain="60s"
             )
