@@ -303,3 +303,13 @@ def test_a_writer_killed_in_a_transaction_is_undone(path: Path, url: str, opened
         holder.send_signal(signal.SIGKILL)
     assert read(store) == {"k": b"a"}
     put(store, "k", b"b")
+
+
+def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    """The table says how clients are dealt, the seed included."""
+    store = open_store(f"sqlite://{tmp_path}/new.db", "c")
+    store.transact({}, {"key": b"value"}, timeout=5)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    store.close()
+    assert modes["new.db"] == 0o600
+    assert set(modes.values()) == {0o600}

@@ -188,6 +188,8 @@ def test_check_tells_what_costs_nobody_expects(lab_up: LabUp) -> None:
     lab = lab_up(hosts=2)
     shell(lab, "web1", "ip addr add 192.0.2.77/32 dev lo")
     lab.config.write_text(with_weights(lab.config.read_text(), {"web2": 1000}))
+    shell(lab, "web1", f"chmod 644 {lab.config}")
     said = lab.run("web1", ["vipnft", "check"]).stdout
+    assert "can be read by others, and holds the seed" in said
     assert "warn  web1 has weight 1 of 1001, which is less than one of 256 buckets" in said
     assert "warn  192.0.2.77 on lo: where routers find it by ARP on the segment" in said

@@ -16,7 +16,7 @@ def check(
     cluster = load(config)
     name = here(cluster, host)
     print(f"{Grade.OK:<5} {config}: cluster {cluster.name!r}, {len(cluster.hosts)} hosts")
-    found = checkup.machine(cluster, name)
+    found = [*checkup.secrecy(config.stat().st_mode, config), *checkup.machine(cluster, name)]
     for finding in found:
         print(f"{finding.grade:<5} {finding.what}")
         if finding.fix:

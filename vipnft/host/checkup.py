@@ -7,6 +7,7 @@ Rule 3: a fix never tells to run `check`: its reader just did.
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +58,17 @@ def machine(cluster: Cluster, name: str) -> list[Finding]:
             *_conntrack(),
             *_other_tables(),
         ]
+
+
+def secrecy(mode: int, file: Path) -> Iterator[Finding]:
+    """Tell whether a cluster file is what others may read, by its mode: it holds the seed, by
+    which a client can choose its host, and perhaps the store's password."""
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        yield Finding(
+            Grade.WARN,
+            f"{file} can be read by others, and holds the seed: who knows it can choose his host",
+            f"chmod 600 {file}",
+        )
 
 
 def _there(found: preflight.Machine, nics: Sequence[Nic]) -> Iterator[tuple[Nic, Link]]:

@@ -10,6 +10,7 @@ Rule 4: the file is known by its inode, seen again inside each transaction and a
 """
 
 import contextlib
+import os
 import random
 import shutil
 import sqlite3
@@ -173,6 +174,9 @@ class SqliteStore:
     def _connect(self, deadline: float) -> sqlite3.Connection:
         """Open the file, and make it ours if it is new."""
         before = _inode(self._path)
+        if before is None:  # the seed is in it: nobody else's to read, whatever the umask
+            with contextlib.suppress(OSError):  # somebody was faster, or SQLite says what is wrong
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         # SQLite's own waiting is off: where two make a new file at once it does not even wait.
         connection = sqlite3.connect(
             self._path, timeout=0, isolation_level=None, check_same_thread=False
