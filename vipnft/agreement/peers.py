@@ -23,6 +23,7 @@ class Peers:
         self._seen: dict[str, tuple[int, float]] = {}  # version, and since when
         self._looked = 0.0  # when, last
         self._leases: dict[str, float] = {}  # as each last said, until it is over
+        self._moved: set[str] = set()  # whose key was seen to move, while somebody listened
         self._gone: dict[str, float] = {}  # whose key is absent, and since when
         self._holding: set[str] = set()  # who carries on without a store
 
@@ -30,6 +31,7 @@ class Peers:
         """Note who moved since; `parties` are hosts that must be watched, with a key or without."""
         if said.now - self._looked > self._lease:
             self._seen = {host: (version, said.now) for host, (version, _) in self._seen.items()}
+            self._moved.clear()
         self._looked = said.now
         known = members(said.snapshot)
         self._forget(known, said.now)
@@ -40,6 +42,8 @@ class Peers:
             entry = said.snapshot.get(key_of(host))
             version = entry.version if entry else 0
             if self.version(host) != version:
+                if version and host in self._seen:
+                    self._moved.add(host)
                 self._seen[host] = (version, said.now)
 
     def _forget(self, known: Collection[str], now: float) -> None:
@@ -60,6 +64,11 @@ class Peers:
             if self.silence(host, said.now) >= patience(self._lease_of(host))
             and (host not in self._holding or order(said.snapshot, host).drained)
         }
+
+    def has_moved(self, host: str) -> bool:
+        """Tell whether a host's key was seen to move: one that was not may be dead for long, and
+        is given nothing."""
+        return host in self._moved
 
     def until_lost(self, now: float, hosts: Set[str]) -> float:
         """Return after how many seconds the first of `hosts` is dead, unless it moves: inf if

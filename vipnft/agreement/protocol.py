@@ -114,6 +114,9 @@ class Life:
         while True:
             said = yield from self._renew(self.params.lease)
             if said is None:
+                # The store answers again: what is left of the lease may be enough for one more.
+                said = yield from self._renew(self.params.lease)
+            if said is None:
                 self.wish = yield Wait()
                 continue
             step = self._step(said)
@@ -150,11 +153,15 @@ class Life:
     # The lease.
 
     def _renew(self, lease: float) -> Generator[Effect, Any, Reply | None]:
-        """Arm, beat, grant; None if the store did not answer."""
+        """Arm, beat, grant; None if the store did not answer.
+
+        The slot that is granted is left alone until the other one is: a beat that is refused, for
+        somebody changed the table, costs nobody a moment of silence.
+        """
         p = self.params
         while True:
-            self._slot ^= 1
-            yield Arm(self._slot, lease)
+            idle = self._slot ^ 1
+            yield Arm(idle, lease)
             member = self._member(lease)
             said: Reply | None = yield Transact(
                 {TABLE: self._known.version, key_of(p.me): self._mine},
@@ -162,7 +169,8 @@ class Life:
             )
             if said is None:
                 if p.hold_on_loss and self._known.table:
-                    yield Grant(self._slot)  # nobody takes over from who holds
+                    yield Grant(idle)  # nobody takes over from who holds
+                    self._slot = idle
                 # The beat may have happened or may yet: my key's version tells, next time.
                 said = yield from self._until_known()
                 self._look(said)
@@ -172,7 +180,8 @@ class Life:
             self._look(said)
             if said.done:
                 self._beat, self._mine = member.beat, said.snapshot[key_of(p.me)].version
-                yield Grant(self._slot)
+                yield Grant(idle)
+                self._slot = idle
                 return said
             self._recognize(said)
             yield from self._follow(said)
@@ -269,7 +278,8 @@ class Life:
         """Return what is next for the table to become, by this host's hand."""
         lost, me, old = self._peers.lost(said), self.params.me, self._known.table
         known = members(said.snapshot)
-        shares = weights({host: m for host, m in known.items() if host not in lost})
+        living = {h: m for h, m in known.items() if h == me or self._peers.has_moved(h)}
+        shares = weights({host: m for host, m in living.items() if host not in lost})
         if old is None:
             mark = f"{self.params.incarnation}.{self._beat}"
             return placeholder(mark, self.params.buckets, self.params.deal)
