@@ -88,7 +88,8 @@ class Machine:
         devices = (
             f"-drive file={home}/disk,if=virtio,cache=unsafe "
             f"-netdev tap,id=cable,ifname={self.name},script=no,downscript=no "
-            f"-device virtio-net-pci,netdev=cable,id=nic,mac={self.mac} "
+            # A speed, without which LACP takes the NIC for a broken one.
+            f"-device virtio-net-pci,netdev=cable,id=nic,mac={self.mac},speed=1000,duplex=full "
             f"-virtfs local,path={self.share},mount_tag=share,security_model=none "
             "-device virtio-rng-pci -device virtio-serial-pci "
             f"-chardev socket,id=agent,path={home}/agent,server=on,wait=off "

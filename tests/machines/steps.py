@@ -34,6 +34,8 @@ _SERVED = 300.0
 
 def install(machine: Machine, package: Path) -> None:
     """Install the package as README tells: a file, and what it depends on from apt's sources."""
+    for former in machine.share.glob("*.deb"):
+        former.unlink()
     target = machine.share / package.name
     target.write_bytes(package.read_bytes())
     machine.run(f"cd /share && apt-get install -y ./{package.name}", timeout=1800)
@@ -51,6 +53,8 @@ def prepare(bed: Bed) -> None:
     """Install and configure all machines, unless they are; what they were before is noted."""
 
     def one(machine: Machine) -> None:
+        if machine.ended("dpkg-query -W vipnft").returncode == 0:
+            return
         remember(machine, "files")
         install(machine, bed.package)
         configure(machine)
@@ -82,6 +86,12 @@ def agents(bed: Bed) -> None:
     """Have an agent run on each machine, as shipped, and wait until they share the buckets."""
     bed.each(lambda machine: machine.run("systemctl enable --now --quiet vipnft-agent"))
     settle(bed)
+
+
+def by_hand(bed: Bed) -> None:
+    """Have no unit of vipnft's run on any machine: its commands are given by hand."""
+    units = "vipnft-agent vipnft"
+    bed.each(lambda m: m.run(f"systemctl disable --now --quiet {units}", timeout=1800))
 
 
 def settle(bed: Bed, hosts: Sequence[str] = ALL) -> None:

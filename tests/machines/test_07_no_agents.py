@@ -6,17 +6,13 @@ import pytest
 
 from tests.machines import steps
 from tests.machines.bed import Bed
-from tests.machines.machine import Machine
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _units(machines: Bed) -> Iterator[None]:
-    def start(machine: Machine) -> None:
-        machine.run("systemctl disable --now --quiet vipnft-agent", timeout=1800)
-        machine.run("systemctl enable --now --quiet vipnft")
-
     steps.prepare(machines)
-    machines.each(start)
+    steps.by_hand(machines)
+    machines.each(lambda m: m.run("systemctl enable --now --quiet vipnft"))
     yield
     machines.each(lambda m: m.run("systemctl disable --now --quiet vipnft"))
 

@@ -3,6 +3,7 @@
 Two machines are enough: that each packet reaches both, and one answers, is what could go wrong.
 """
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ from tests.machines import steps
 from tests.machines.bed import CLUSTER, Bed
 from tests.machines.conftest import Seen
 from tests.machines.machine import Machine
-from tests.netns.support import shell
+from tests.netns.support import ASK_TCP, VIP, shell
 
 _BOND = """
 ip link add bond0 type bond mode active-backup miimon 100
@@ -19,12 +20,17 @@ ip link set eth0 down; ip link set eth0 master bond0; ip link set bond0 up
 """
 KINDS = {
     "bond": ("bond0", _BOND),
+    "bond with LACP": ("bond0", _BOND.replace("active-backup", "802.3ad")),  # its partner is silent
     "VLAN": ("eth0.5", "ip link add link eth0 name eth0.5 type vlan id 5"),
     "VLAN on a bond": ("bond0.5", _BOND + "ip link add link bond0 name bond0.5 type vlan id 5"),
     "bridge": ("br0", "ip link add br0 type bridge; ip link set eth0 master br0"),
     "VRF": ("eth0", "ip link add vrf0 type vrf table 10; ip link set vrf0 up"),
 }
 """The interface that the file names, and how it comes to be."""
+REFUSED = {
+    ("br0", "hub"): "br0 is a bridge: with the listen MAC as its own it would keep the frames"
+}
+"""What is not served, and why."""
 
 _FREE = """
 systemctl stop systemd-networkd.socket systemd-networkd
@@ -50,7 +56,13 @@ ip addr add 2001:db8::fe/64 dev eth0 nodad
 """
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="module", autouse=True)
+def _by_hand(machines: Bed) -> None:
+    steps.prepare(machines)
+    steps.by_hand(machines)
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def interface(machines: Bed, request: pytest.FixtureRequest) -> Iterator[str]:
     """Put the machines' addresses, and the router's, onto an interface of that kind."""
     name, made = KINDS[request.param]
@@ -78,21 +90,60 @@ def interface(machines: Bed, request: pytest.FixtureRequest) -> Iterator[str]:
             shell(machines.lab, "router", _ROUTER_BACK)
 
 
+def _file(interface: str, mode: str) -> str:
+    """Return the file of the two machines."""
+    file = CLUSTER.replace('"eth0"', f'"{interface}"').replace('"switch"', f'"{mode}"')
+    return file.replace('[[host]]\nname = "m3"\n', "")
+
+
 @pytest.mark.parametrize("mode", ["switch", "hub"])
 def test_each_client_is_answered_once(machines: Bed, interface: str, mode: str, seen: Seen) -> None:
     pair = machines.machines[:2]
-    file = CLUSTER.replace('"eth0"', f'"{interface}"').replace('"switch"', f'"{mode}"')
-    file = file.replace('[[host]]\nname = "m3"\n', "")
     machines.learning(on=mode == "switch")
     for machine in pair:
-        machine.write(steps.FILE, file)
+        machine.write(steps.FILE, _file(interface, mode))
     try:
         applied = machines.each(lambda machine: machine.ended("vipnft apply --drain 0"), pair)
-        if any(one.returncode for one in applied):
-            assert all(one.returncode == 2 for one in applied), applied
-            seen(f"refused: {applied[0].stderr.strip()}")
-            return
-        steps.answered_once(machines, ("m1", "m2"), hub=mode == "hub")
+        if reason := REFUSED.get((interface, mode)):
+            for one in applied:
+                assert (one.returncode, reason in one.stderr) == (2, True), one.stderr
+            seen("refused, with the reason")
+        else:
+            assert [one.stderr for one in applied if one.returncode] == []
+            found = steps.answered_once(machines, ("m1", "m2"), hub=mode == "hub")
+            seen(", ".join(f"{host} {count}" for host, count in found.items()))
     finally:
         machines.each(lambda machine: machine.run("vipnft down"), pair)
         machines.learning(on=True)
+
+
+_STRANGERS = [f"203.0.113.{number}" for number in range(10, 30)]
+_ROUTER_TAGGED = f"""
+ip link add link eth0 name eth0.5 type vlan id 5; ip link set eth0.5 up
+for address in {" ".join(_STRANGERS)}; do ip addr add $address/24 dev eth0.5; done
+ip rule add from 203.0.113.0/24 lookup 5; ip route add default via 203.0.113.1 table 5
+"""
+_ROUTER_UNTAGGED = "ip link del eth0.5; ip rule del from 203.0.113.0/24 lookup 5"
+
+
+def test_whoever_asks_in_another_vlan_of_the_nic_is_served(machines: Bed) -> None:
+    """The tag says that it came by another interface: it is not for the buckets to decide."""
+    pair = machines.machines[:2]
+    first = pair[0]
+    first.run(
+        "ip link add link eth0 name eth0.5 type vlan id 5; ip link set eth0.5 up;"
+        "ip addr add 203.0.113.1/24 dev eth0.5"
+    )
+    try:
+        for machine in pair:
+            machine.write(steps.FILE, _file("eth0", "switch"))
+            machine.run("vipnft apply --drain 0")
+        steps.answered_once(machines, ("m1", "m2"))
+        shell(machines.lab, "router", _ROUTER_TAGGED)
+        ask = [sys.executable, "-c", ASK_TCP, VIP, *_STRANGERS]
+        said = machines.lab.run("router", ask, check=True, timeout=600).stdout.split()
+        assert said == ["m1"] * len(_STRANGERS)
+    finally:
+        shell(machines.lab, "router", f"{_ROUTER_UNTAGGED} || true")
+        machines.each(lambda machine: machine.run("vipnft down"), pair)
+        first.run("ip link del eth0.5")

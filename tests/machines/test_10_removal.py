@@ -6,7 +6,8 @@ from tests.machines.bed import Bed
 
 def test_removed_the_network_is_as_before(machines: Bed) -> None:
     machine = machines.machines[2]
-    machine.run("systemctl enable --now --quiet vipnft-agent")
+    steps.by_hand(machines)
+    steps.agents(machines)
     machine.run("apt-get remove -y vipnft", timeout=1800)
     assert steps.changed(machine, "network") == []
 
@@ -14,6 +15,7 @@ def test_removed_the_network_is_as_before(machines: Bed) -> None:
 def test_purged_the_files_are_as_before(machines: Bed) -> None:
     """What came with it as a dependency goes, too, once apt is told so."""
     machine = machines.machines[2]
+    machines.prepared = False
     machine.run("rm /etc/systemd/system/multi-user.target.wants/web.service", check=False)
     machine.run("rm /etc/systemd/system/web.service /usr/local/bin/web")
     machine.run("apt-get purge -y vipnft && apt-get autoremove --purge -y", timeout=1800)
