@@ -22,8 +22,9 @@ from vipnft.lab.lab import Lab
 
 T = TypeVar("T")
 
-LEASE = 5.0
-"""Seconds. An emulated machine is ten times slower: of the default second, nothing is left."""
+LEASE = 20.0
+"""Seconds. On an emulated machine that is busy, an agent takes ten seconds to begin anew; a lease
+has to outlast that, as the default of one second does elsewhere."""
 
 STORE = "web1"
 CLUSTER = f"""

@@ -18,7 +18,7 @@ from tests.machines.machine import Machine, until
 _PAGE = (Path(__file__).parents[2] / "docs/first-cluster.md").read_text().replace("web", "m")
 _COMMANDS = re.findall(r"^(all#|m\d#|client\$) (.*)$", _PAGE, re.MULTILINE)
 _LOOP = next(said for who, said in _COMMANDS if said.startswith("while "))
-_SLOW = f'lease = "{2 * LEASE:g}s"'
+_SLOW = f'lease = "{LEASE:g}s"'
 """Of etcd inside emulated machines no more can be asked."""
 
 
@@ -103,4 +103,4 @@ def test_its_commands_do_what_it_says(machines: Bed, tmp_path: Path, seen: Seen)
         if "drain" in command:
             until(lambda: _shared(first, {"m1", "m3"}), seconds=300, what="m2 to give all")
     until(lambda: _shared(first, {"m1", "m2", "m3"}), seconds=300, what="m2 to be back")
-    seen(f"{len(_COMMANDS)} commands, lease {2 * LEASE:g} s")
+    seen(f"{len(_COMMANDS)} commands, lease {LEASE:g} s")
