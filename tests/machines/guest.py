@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-_POLL = 0.05
+_POLL = 0.05, 1.0
+"""Seconds between two looks whether a command has ended, at first and at most: the machine writes
+each of them into its journal, which costs an emulated one more than many a command."""
 _ANSWER = 20.0
 """Seconds within which the agent of a machine that is up answers, however busy the machine."""
 
@@ -54,11 +56,12 @@ class Agent:
         if given:
             wanted["input-data"] = base64.b64encode(given.encode()).decode()
         started = self.call("guest-exec", **wanted)
-        end = time.monotonic() + timeout
+        end, pause = time.monotonic() + timeout, _POLL[0]
         while not (found := self.call("guest-exec-status", pid=started["pid"]))["exited"]:
             if time.monotonic() > end:
                 raise AgentError(f"{self._path.name}: not done within {timeout:g} s: {script}")
-            time.sleep(_POLL)
+            time.sleep(pause)
+            pause = min(pause * 1.5, _POLL[1])
         code = found.get("exitcode", -found.get("signal", 0))
         out, err = (base64.b64decode(found.get(f"{of}-data", "")) for of in ("out", "err"))
         return subprocess.CompletedProcess(
