@@ -13,8 +13,19 @@ import pytest
 
 from tests.netns import scenarios
 from tests.netns.conftest import LabUp
-from tests.netns.packets import IPV4, ROUTER, send, tcp
-from tests.netns.support import LISTEN, VIP, VIP6, apply_all, guest, nginx, on_hosts, shell
+from tests.netns.packets import IPV4, ROUTER, send, syn, tcp, udp
+from tests.netns.support import (
+    LISTEN,
+    VIP,
+    VIP6,
+    apply_all,
+    asked,
+    guest,
+    nginx,
+    on_hosts,
+    shell,
+    which,
+)
 from tests.netns.test_handover import both, caller, of, to_web2
 from vipnft.lab.capture import Wire
 from vipnft.lab.lab import Lab
@@ -247,3 +258,25 @@ def test_a_query_beyond_the_segment_says_that_interfaces_own_mac(lab_up: LabUp) 
         learned = lab.run("web1", [*enter, "ip", "neigh"], check=True).stdout
         own = shell(lab, "web1", "cat /sys/class/net/guests/address").strip()
         assert f"lladdr {own}" in learned
+
+
+@pytest.mark.parametrize("kind", ["UDP", "SYN"])
+def test_a_flood_of_strangers_fills_nothing(lab_up: LabUp, tmp_path: Path, kind: str) -> None:
+    """From ten thousand sources, two packets each: conntrack stays empty, and clients are served,
+    by the VIP and by the host's own address."""
+    lab = lab_up(hosts=2)
+    apply_all(lab)
+    frames = []
+    for number in range(10_000):
+        source = f"10.{70 + number // 65536}.{number >> 8 & 255}.{number & 255}"
+        body = udp(source, VIP, 5353) if kind == "UDP" else syn(source, VIP, 80)
+        frames += [mac(LISTEN) + mac(ROUTER) + IPV4 + body] * 2
+    with ExitStack() as stack:
+        stack.enter_context(on_hosts(lab, tmp_path, nginx))
+        send(lab, "router", *frames)
+        clients = [*of(lab, "web1", 20), *of(lab, "web2", 20)]
+        assert asked(lab, "http_client.py", clients) == which(lab, clients)
+        assert set(asked(lab, "http_client.py", clients, "192.0.2.1").values()) == {"web1"}
+    for host in lab.hosts:
+        count = shell(lab, host, "cat /proc/sys/net/netfilter/nf_conntrack_count")
+        assert count.strip() == "0"
