@@ -318,8 +318,5 @@ def _advice(foreign: float, kinds: Mapping[str, tuple[float, float]]) -> str:
         "- **Take a director** (LVS, a layer-4 proxy, ECMP with BGP) where hosts are in several"
         " segments, where what clients send comes near a link's speed, where hosts must be chosen"
         " by load or by content, or where a client's source address says nothing, such as behind"
-        " one NAT (affinity `flow` helps there, at a price: docs/how-it-works.md).\n"
-        "- **conntrack** is on where this runs: `net.netfilter.nf_conntrack_max` must have room for"
-        " a host's share of connections, two minutes of closed ones included; services without"
-        " connections can be kept out of it (`track = false`)."
+        " one NAT (affinity `flow` helps there, at a price: docs/how-it-works.md)."
     )
