@@ -8,6 +8,7 @@ for a processor is not dead by that.
 import signal
 import statistics
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,12 @@ import pytest
 
 from tests.netns.cast import Agents, Heard, clients_of, flowing, pinging, serving
 from tests.netns.conftest import LabUp
-from tests.netns.support import plug_in, shell, until
+from tests.netns.support import VIP, nginx, on_hosts, plug_in, shell, until
+from tests.netns.test_handover import caller
 from vipnft.config.writer import render
+from vipnft.lab.capture import Wire
 from vipnft.lab.lab import Lab
+from vipnft.lab.plan import host_mac
 
 LONG_S = 4.0
 """A lease, in seconds."""
@@ -57,6 +61,44 @@ def test_a_dead_host_is_taken_over(lab_up: LabUp, tmp_path: Path, lease: float, 
             until(lambda: sorted(cast.owned()) == [0, 85, 85, 86], what="the takeover")
         once(heard)
         assert max(heard.gaps()) < 10 * 1.15
+
+
+def test_a_host_whose_agent_died_says_no_handshake_again(lab_up: LabUp, tmp_path: Path) -> None:
+    """Its SYN|ACKs were lost; who took over answers the same SYNs."""
+    lab = lab_up(hosts=2)
+    with ExitStack() as stack:
+        stack.enter_context(on_hosts(lab, tmp_path, nginx))
+        cast = stack.enter_context(serving(lab, tmp_path))
+        even(cast)
+        clients = clients_of(lab, cast.look()["web1"]["owned"], 6)
+        lost = f"ip saddr {VIP} drop"
+        shell(
+            lab,
+            "router",
+            f"nft 'table ip x {{ chain f {{ type filter hook forward priority 0; {lost}; }}; }}'",
+        )
+        with Wire(lab, "router") as wire:
+            for client in clients:
+                one, vip = caller(lab, client)
+                stack.enter_context(one).setblocking(False)
+                one.connect_ex((vip, 80))
+            wire.until(lambda tally: len(tally.answers) >= len(clients))
+            cast.running["web1"].kill()
+            until(lambda: cast.owned() == [0, 256], what="the takeover")
+        with Wire(lab, "router") as wire:
+            # By then each host has come to say it again.
+            wire.until(
+                lambda tally: (
+                    sorted(
+                        answer.mac
+                        for several in tally.answers.values()
+                        for answer, times in several.items()
+                        if times >= 3
+                    )
+                    == [host_mac(2)] * len(clients)
+                )
+            )
+    assert set(wire.tally.syn_acks_by_mac()) == {host_mac(2)}
 
 
 def test_an_agent_stopped_for_ten_seconds_is_replaced_and_returns(

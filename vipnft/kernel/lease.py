@@ -23,8 +23,10 @@ _NEWSETELEM, _DELSETELEM = _NFTABLES << 8 | 12, _NFTABLES << 8 | 14  # linux/net
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEM = 1, 2, 3, 1
 _ELEM_KEY, _ELEM_TIMEOUT, _DATA_VALUE = 1, 4, 1
 _ANSWER_S = 1.0  # seconds in which the kernel must answer; it does so within the call
-_NETDEV_FAMILY = 5  # linux/netfilter.h: NFPROTO_NETDEV
-_ETHER = struct.pack("=H", 1)  # linux/if_arp.h: ARPHRD_ETHER, as `iiftype` has it
+_NETDEV, _INET = 5, 1  # linux/netfilter.h: NFPROTO_NETDEV, NFPROTO_INET
+# The one key of each nft table's sets: ARPHRD_ETHER, as `iiftype` has it; and a mark of 0.
+_KEYS = {_NETDEV: struct.pack("=H", 1), _INET: struct.pack("=I", 0)}
+_Change = tuple[int, str, int | None]  # what, of which set, and a timeout in milliseconds
 
 
 class Lease:
@@ -55,11 +57,17 @@ class Lease:
         """Fall silent at once, whatever an earlier life left."""
         self._send(*(_emptied(f"{name}{slot}") for name in ("granted", "armed") for slot in (0, 1)))
 
-    def _send(self, *changes: tuple[int, bytes]) -> None:
-        """Make the changes in one transaction; KernelError if the kernel takes none of them."""
+    def _send(self, *changes: _Change) -> None:
+        """Make the changes in both nft tables in one transaction; KernelError if the kernel takes
+        none of them."""
         self._number += 1
         batch = struct.pack("!BBH", 0, 0, _NFTABLES)
-        acked = len(changes) - 1
+        several = [
+            (what, family, _body(what, family, name, milliseconds))
+            for what, name, milliseconds in changes
+            for family in _KEYS
+        ]
+        acked = len(several) - 1
         messages = [
             netlink.message(_BATCH_BEGIN, netlink.REQUEST, batch, self._number),
             *(
@@ -68,10 +76,10 @@ class Lease:
                     netlink.REQUEST
                     | netlink.CREATE * (kind == _NEWSETELEM)
                     | netlink.ACK * (place == acked),
-                    struct.pack("!BBH", _NETDEV_FAMILY, 0, 0) + body,
+                    struct.pack("!BBH", family, 0, 0) + body,
                     self._number,
                 )
-                for place, (kind, body) in enumerate(changes)
+                for place, (kind, family, body) in enumerate(several)
             ),
             netlink.message(_BATCH_END, netlink.REQUEST, batch, self._number),
         ]
@@ -92,20 +100,22 @@ class Lease:
                     return netlink.refused(data, begin, end)
 
 
-def _emptied(name: str) -> tuple[int, bytes]:
-    return _DELSETELEM, _in_set(name)
+def _emptied(name: str) -> _Change:
+    return _DELSETELEM, name, None
 
 
-def _filled(name: str, milliseconds: int | None = None) -> tuple[int, bytes]:
-    timeout = [] if milliseconds is None else [_attribute(_ELEM_TIMEOUT, milliseconds)]
-    element = [_attribute(_ELEM_KEY, [_attribute(_DATA_VALUE, _ETHER)]), *timeout]
-    elements = _attribute(_LIST_ELEMENTS, [_attribute(_LIST_ELEM, element)])
-    return _NEWSETELEM, _in_set(name) + elements
+def _filled(name: str, milliseconds: int | None = None) -> _Change:
+    return _NEWSETELEM, name, milliseconds
 
 
-def _in_set(name: str) -> bytes:
+def _body(what: int, family: int, name: str, milliseconds: int | None) -> bytes:
     table = NETDEV.name.encode() + b"\0"
-    return _attribute(_LIST_TABLE, table) + _attribute(_LIST_SET, name.encode() + b"\0")
+    place = _attribute(_LIST_TABLE, table) + _attribute(_LIST_SET, name.encode() + b"\0")
+    if what == _DELSETELEM:
+        return place
+    timeout = [] if milliseconds is None else [_attribute(_ELEM_TIMEOUT, milliseconds)]
+    element = [_attribute(_ELEM_KEY, [_attribute(_DATA_VALUE, _KEYS[family])]), *timeout]
+    return place + _attribute(_LIST_ELEMENTS, [_attribute(_LIST_ELEM, element)])
 
 
 def _attribute(kind: int, value: bytes | int | Sequence[bytes]) -> bytes:

@@ -16,7 +16,17 @@ from collections.abc import Iterator, Sequence
 from vipnft.model import MAX_BUCKETS, Cluster, Mode, Nic, Protocol, Service
 from vipnft.ruleset import affinity
 from vipnft.ruleset.affinity import Version
-from vipnft.ruleset.netdev import FRAGMENT, MOVING, OPENS, UNRELATED, ports, to_vip, versions, vips
+from vipnft.ruleset.lease import lease, leased
+from vipnft.ruleset.netdev import (
+    FRAGMENT,
+    MOVING,
+    OPENS,
+    UNRELATED,
+    ports,
+    to_vip,
+    versions,
+    vips,
+)
 from vipnft.ruleset.nftjson import (
     ACCEPT,
     CT_STATE,
@@ -73,12 +83,13 @@ _QUIC_INITIAL = (
 )
 
 
-def inet(cluster: Cluster, nics: Sequence[Nic], mode: Mode) -> Commands:
+def inet(cluster: Cluster, nics: Sequence[Nic], mode: Mode, *, armed: bool) -> Commands:
     """Return the inet table's commands, without buckets."""
     _, special = affinity.dealt(cluster.services)
     quic = [service for service in cluster.services if service.quic]
     seen = (MOVING if quic else 0) | (FRAGMENT if special else 0)
     return [
+        *lease(INET, armed=armed),  # once more: one nft table can't ask another's
         INET.set("joined", timeout=True),
         INET.set("drains", timeout=True),
         INET.set("given", timeout=True),
@@ -313,12 +324,13 @@ def _judged(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
     late = _by_service(services)
     return [
         *INET.chain(
-            "half-open",
+            "leased",
             [jump("whose")],
             [match(MARK, "@given", "!="), _CLEAR, ACCEPT],
             *known,
             [_CLEAR, DROP],
         ),
+        *INET.chain("half-open", [_CLEAR], *leased(MARK, "leased"), *known, [DROP]),
         *INET.chain(
             "unknown",
             [jump("whose")],

@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from vipnft.model import BROADCAST, Cluster, Mode, Nic, Protocol, Service, send_mac
 from vipnft.ruleset import affinity, ndp
 from vipnft.ruleset.affinity import CLIENT, V4, V6, HashKey, Version
+from vipnft.ruleset.lease import lease, leased
 from vipnft.ruleset.nftjson import (
     ACCEPT,
     DROP,
@@ -54,10 +55,6 @@ FRAGMENT = 0x10000
 """The mark of a fragment whose bucket can't be known yet; no bucket has it."""
 MOVING = 0x20000
 """What marks a packet of a bucket on the move, besides its bucket."""
-SLOTS = (0, 1)
-"""The lease's two slots; without an agent slot 0 is armed for good and granted."""
-ALWAYS = "ether"
-"""The sets of a slot hold this, the type of every Ethernet interface, or nothing."""
 NUMBERS = {Protocol.TCP: TCP, Protocol.UDP: UDP, Protocol.SCTP: SCTP}
 
 OPENS = match(both(payload("tcp", "flags"), ["fin", "syn", "rst", "ack"]), "syn")
@@ -129,13 +126,11 @@ class _Deal:
 
 def _sets(buckets: int, *, armed: bool) -> Commands:
     return [
-        *(NETDEV.set(f"armed{slot}", of="iface_type", timeout=True) for slot in SLOTS),
-        *(NETDEV.set(f"granted{slot}", of="iface_type") for slot in SLOTS),
+        *lease(NETDEV, armed=armed),
         NETDEV.set("leaving", timeout=True),
         NETDEV.verdicts("buckets", size=buckets),
         NETDEV.set("load", size=buckets, counter=True),
         *NETDEV.add("load", range(buckets)),
-        *(NETDEV.add(f"armed{SLOTS[0]}", [ALWAYS]) if armed else []),
     ]
 
 
@@ -185,7 +180,7 @@ def _takes(
     taken = [match(MARK, "@load"), assign(PKTTYPE, "host")]
     return [
         *NETDEV.chain("ours", *asked, [*taken, assign(MARK, 0), ACCEPT], [DROP]),
-        *NETDEV.chain("take", *to_us, *_leased("ours"), [DROP]),
+        *NETDEV.chain("take", *to_us, *leased(IIFTYPE, "ours"), [DROP]),
         *_moves(services, served, questions, to_us, taken),
     ]
 
@@ -209,7 +204,7 @@ def _moves(
         flag = assign(MARK, flagged(MOVING))
         seen = [
             *NETDEV.chain("seen", [*taken, flag, ACCEPT], [DROP]),
-            *NETDEV.chain("move", *to_us, *_leased("seen"), [DROP]),
+            *NETDEV.chain("move", *to_us, *leased(IIFTYPE, "seen"), [DROP]),
         ]
     return [
         *seen,
@@ -238,7 +233,7 @@ def _fragments(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Comm
     to_us = [_to_us(nic, mode, macs, alone=len(nics) == 1) for nic in nics]
     return [
         *NETDEV.chain("whole", [assign(MARK, FRAGMENT), assign(PKTTYPE, "host"), ACCEPT]),
-        *NETDEV.chain("fragment", *to_us, *_leased("whole"), [DROP]),
+        *NETDEV.chain("fragment", *to_us, *leased(IIFTYPE, "whole"), [DROP]),
     ]
 
 
@@ -248,11 +243,6 @@ def _to_us(nic: Nic, mode: Mode, macs: Mapping[str, str], *, alone: bool) -> lis
     groups = [ndp.group_mac(ndp.solicited_node(vip)) for vip in nic.v6]
     known = dict.fromkeys([nic.listen_mac(mode), *worn, BROADCAST, *groups])
     return [*here, match(payload("ether", "daddr"), one_of(known), "!="), DROP]
-
-
-def _leased(then: str) -> Iterator[list[Stmt]]:
-    for slot in SLOTS:
-        yield [match(IIFTYPE, f"@armed{slot}"), match(IIFTYPE, f"@granted{slot}"), goto(then)]
 
 
 # What is not yet decided.

@@ -7,12 +7,15 @@ from vipnft.model import Cluster, Mode
 from vipnft.ruleset import elements
 from vipnft.ruleset.arp import arp
 from vipnft.ruleset.inet import inet
-from vipnft.ruleset.netdev import ALWAYS, SLOTS, netdev
+from vipnft.ruleset.lease import ALWAYS, SLOTS
+from vipnft.ruleset.netdev import netdev
 from vipnft.ruleset.nftjson import Commands
 from vipnft.ruleset.tables import ARP, INET, NETDEV, TABLES
 
 STAND_IN_MAC = "02:00:00:00:00:00"
 """Shown where a ruleset is printed for an interface that is not on this machine."""
+
+_FIRST = f"granted{SLOTS[0]}"
 
 
 def whole(
@@ -36,23 +39,23 @@ def whole(
     return [
         *NETDEV.fresh(),
         *netdev(cluster, nics, mode, macs, tagged, armed=not leased),
-        *(grant() if granted and not leased else []),
         *ARP.fresh(),
         *arp(nics, mode),
         *INET.fresh(),
-        *inet(cluster, nics, mode),
+        *inet(cluster, nics, mode, armed=not leased),
         *elements.fill(phases),
+        *(grant() if granted and not leased else []),
     ]
 
 
 def grant() -> Commands:
-    """Return the command by which a host begins to answer: lease slot 0 is granted."""
-    return NETDEV.add(f"granted{SLOTS[0]}", [ALWAYS])
+    """Return the commands by which a host begins to answer: lease slot 0 is granted."""
+    return [c for table, (_, held) in ALWAYS.items() for c in table.add(_FIRST, [held])]
 
 
 def revoke() -> Commands:
-    """Return the command by which a host falls silent at once."""
-    return NETDEV.delete(f"granted{SLOTS[0]}", [ALWAYS])
+    """Return the commands by which a host falls silent at once."""
+    return [c for table, (_, held) in ALWAYS.items() for c in table.delete(_FIRST, [held])]
 
 
 def nothing() -> Commands:
