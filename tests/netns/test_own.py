@@ -1,5 +1,6 @@
 """A host's own connections: to the VIP, from it, and where it has no other address."""
 
+import socket
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tests.netns.support import (
     shell,
     which,
 )
+from tests.netns.test_handover import of, to_web2
+from tests.netns.test_untracked import page
 from vipnft.lab import plan
 from vipnft.lab.capture import Wire
 from vipnft.lab.fdb import FdbWatch
@@ -72,6 +75,27 @@ def test_a_connection_from_the_vip_works_where_its_answers_come(
                 assert said.returncode == 7
                 assert "Failed to connect" in said.stderr
     assert mode is Mode.HUB or LISTEN not in watch.seen
+
+
+@pytest.mark.parametrize("vip", [VIP, VIP6])
+def test_a_connection_from_the_vip_outlives_a_move(lab_up: LabUp, tmp_path: Path, vip: str) -> None:
+    """Its answers reach both hosts, and the one that doesn't know it says nothing."""
+    lab = lab_up(hosts=2)
+    configure(lab, services=(WEB,))
+    apply_all(lab)
+    six = vip == VIP6
+    (there,) = of(lab, "web1", 1, six=six)
+    family = socket.AF_INET6 if six else socket.AF_INET
+    with nginx(lab, "clients", tmp_path), lab.socket("web1", family, socket.SOCK_STREAM) as one:
+        one.settimeout(30)
+        one.bind((vip, 0))
+        one.connect((there, 80))
+        assert page(one) == b"clients"
+        to_web2(lab)
+        with Wire(lab, "router", keep=True) as wire:
+            assert page(one) == b"clients"
+            shell(lab, "router", "ping -c2 -i0.2 192.0.2.2")
+    assert not [f for f in wire.frames if f.is_rst]
 
 
 def lonely(lab: Lab, host: str) -> None:
