@@ -298,10 +298,12 @@ def _outward(cluster: Cluster, nics: Sequence[Nic]) -> Commands:
     return [
         *INET.chain("whose", *_whose(cluster, nics)),
         *_judged(cluster.services, nics),
+        *INET.chain("datagram", *_asked(cluster.services, nics), [beyond, ACCEPT], [goto("begun")]),
         *INET.chain(
             "outgoing",
             [match(both(_FLAGS, ["syn", "rst"]), 0), ACCEPT],  # within a connection
             [match(OIFNAME, "lo"), ACCEPT],
+            [match(L4PROTO, UDP), goto("datagram")],
             *unfinished,
             [match(both(_FLAGS, ["syn", "ack"]), ["syn", "ack"]), goto("half-open")],
             [match(both(_FLAGS, ["rst", "ack"]), "rst"), goto("unknown")],
@@ -309,7 +311,6 @@ def _outward(cluster: Cluster, nics: Sequence[Nic]) -> Commands:
             [match(both(_ABORT_FLAGS, 1), 1), goto("unknown")],  # RFC 9260, 8.4: of nobody's
             [match(L4PROTO, SCTP), exists(_INIT, there=False), ACCEPT],
             *([match(payload(h, "type"), "echo-request", "!="), ACCEPT] for h in _pings(nics)),
-            *_asked(cluster.services, nics),
             [beyond, ACCEPT],
             [goto("begun")],
         ),
