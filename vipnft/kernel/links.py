@@ -107,7 +107,10 @@ class Links:
     @refusal("the kernel does not tell its addresses")
     def on_loopback(self) -> tuple[str, ...]:
         """Return the IPv4 addresses on lo that are not its own."""
-        every = self._ipr.get_addr(family=socket.AF_INET, index=self._loopback().index)
+        lo = self.find("lo")
+        if lo is None:
+            return ()
+        every = self._ipr.get_addr(family=socket.AF_INET, index=lo.index)
         return tuple(
             address
             for address in (one.get("local") or one.get("address") for one in every)
