@@ -89,6 +89,14 @@ def test_members_run_as_configured(
     assert capsys.readouterr().out == trio.files[HOSTS[1]]
 
     trio.kill(HOSTS[0])
+    both = (f"{host}:2379: etcd" for host in HOSTS[1:])
+    words = [*both, "follow one leader"]
+
+    def elected() -> bool:
+        good = " ".join(one.what for one in examined(parsed(URL)) if one.good)
+        return all(word in good for word in words)
+
+    eventually(elected, 60)
     monkeypatch.setattr("sys.argv", ["vipnft", "store-setup", "--check", "--config", str(file)])
     with pytest.raises(SystemExit) as ended:
         main()
