@@ -94,8 +94,8 @@ def _whole(low: int, high: int, more: str = "") -> Any:
     return Field(ge=low, le=high, description=f"a whole number from {low} to {high}{more}")
 
 
-def _between(low: str, high: str) -> Any:
-    """Return the type of a time from `low` to `high`."""
+def _between(low: str, high: str) -> tuple[Any, Any]:
+    """Return what makes a text a time from `low` to `high`."""
 
     def check(text: str) -> str:
         if not duration.seconds(low) <= duration.seconds(text) <= duration.seconds(high):
@@ -103,7 +103,7 @@ def _between(low: str, high: str) -> Any:
         return text
 
     description = f'a time from {low} to {high}, such as "{low}"'
-    return Annotated[str, AfterValidator(check), Field(description=description)]
+    return AfterValidator(check), Field(description=description)
 
 
 def _url(text: str) -> str:
@@ -112,18 +112,18 @@ def _url(text: str) -> str:
     return text
 
 
-def _matching(pattern: str, what: str, description: str) -> Any:
-    """Return the type of a text that matches a pattern; else it is "not" `what`."""
+def _matching(pattern: str, what: str, description: str) -> tuple[Any, Any]:
+    """Return what makes a text match a pattern; else it is "not" `what`."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
             raise ValueError(f"not {what}")
         return text
 
-    return Annotated[str, AfterValidator(check), Field(description=description)]
+    return AfterValidator(check), Field(description=description)
 
 
-def _one_of(*words: str) -> Any:
+def _one_of(*words: str) -> tuple[Any, Any]:
     *most, last = (f'"{word}"' for word in words)
     either = f"{', '.join(most)} or {last}"
     return _matching("|".join(words), "one of those there are", either)
@@ -174,13 +174,13 @@ class ClusterShape(_Shape):
     interface: _Interface
     buckets: Annotated[int, _whole(1, MAX_BUCKETS)] = DEFAULTS["buckets"]
     listen_mac: _Mac = ""
-    mode: _one_of(*Mode) = ""  # type: ignore[valid-type]
+    mode: Annotated[str, *_one_of(*Mode)] = ""
     store: Annotated[str, AfterValidator(_url)] = Field(
         "", description='"sqlite:///path" or "etcd://host:port,..."'
     )
-    lease: _between("200ms", "60s") = "1s"  # type: ignore[valid-type]
-    beat: _between("20ms", "20s") = ""  # type: ignore[valid-type]
-    on_store_loss: _one_of(*StoreLoss) = _LEASES.on_store_loss  # type: ignore[valid-type]
+    lease: Annotated[str, *_between("200ms", "60s")] = "1s"
+    beat: Annotated[str, *_between("20ms", "20s")] = ""
+    on_store_loss: Annotated[str, *_one_of(*StoreLoss)] = _LEASES.on_store_loss
 
 
 class SegmentShape(_Shape):
@@ -227,12 +227,12 @@ def _port(value: object) -> object:
 class ServiceShape(_Shape):
     """A [[service]] table."""
 
-    protocol: _one_of(*Protocol)  # type: ignore[valid-type]
+    protocol: Annotated[str, *_one_of(*Protocol)]
     ports: Annotated[
         list[Annotated[Any, AfterValidator(_port)]],
         Field(min_length=1, description='a list of ports, such as [80, "8000-8100"]'),
     ]
-    affinity: _one_of(*Affinity) = Affinity.CLIENT  # type: ignore[valid-type]
+    affinity: Annotated[str, *_one_of(*Affinity)] = Affinity.CLIENT
     prefix4: Annotated[int, _whole(1, 32)] = DEFAULTS["prefix4"]
     prefix6: Annotated[int, _whole(1, 128)] = DEFAULTS["prefix6"]
     quic: Annotated[bool, Field(description="true or false")] = DEFAULTS["quic"]
@@ -241,8 +241,8 @@ class ServiceShape(_Shape):
 class _AgainShape(_Shape):
     """What is looked at again and again: how often, and how many results change a mind."""
 
-    interval: _between("100ms", "3600s") = "1s"  # type: ignore[valid-type]
-    timeout: _between("10ms", "60s") = "1s"  # type: ignore[valid-type]
+    interval: Annotated[str, *_between("100ms", "3600s")] = "1s"
+    timeout: Annotated[str, *_between("10ms", "60s")] = "1s"
     rise: Annotated[int, _whole(1, 100)] = 2
     fall: Annotated[int, _whole(1, 100)] = 3
 
@@ -250,16 +250,19 @@ class _AgainShape(_Shape):
 class CheckShape(_AgainShape):
     """A [[check]] table; which keys go with which kind, KINDS tells."""
 
-    kind: _one_of(*CheckKind)  # type: ignore[valid-type]
+    kind: Annotated[str, *_one_of(*CheckKind)]
     port: Annotated[int, _whole(1, 65535)] = 0
-    host: _matching(  # type: ignore[valid-type]
-        "[A-Za-z0-9._-]{1,253}", "a host's name", 'a host\'s name, such as "www.example.com"'
-    ) = ""
-    path: _matching("/[!-~]*", "a path", 'a path, such as "/"') = "/"  # type: ignore[valid-type]
+    host: Annotated[
+        str,
+        *_matching(
+            "[A-Za-z0-9._-]{1,253}", "a host's name", 'a host\'s name, such as "www.example.com"'
+        ),
+    ] = ""
+    path: Annotated[str, *_matching("/[!-~]*", "a path", 'a path, such as "/"')] = "/"
     status: Annotated[int, _whole(100, 599)] = 200
     body: Annotated[str, Field(description="text that the answer contains")] = ""
-    name: _matching("[!-~]{1,253}", "a name", "a name to ask for") = ""  # type: ignore[valid-type]
-    type: _matching("[A-Z0-9]{1,10}", "a type", 'a type, such as "A"') = "A"  # type: ignore[valid-type]
+    name: Annotated[str, *_matching("[!-~]{1,253}", "a name", "a name to ask for")] = ""
+    type: Annotated[str, *_matching("[A-Z0-9]{1,10}", "a type", 'a type, such as "A"')] = "A"
     command: Annotated[
         list[str], Field(min_length=1, description="a command: a list of words")
     ] = []
