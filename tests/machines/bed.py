@@ -19,6 +19,7 @@ from tests.netns.support import VIP, VIP6, shell
 from vipnft.errors import UsageError
 from vipnft.lab import plan
 from vipnft.lab.lab import Lab
+from vipnft.lab.state import State
 
 T = TypeVar("T")
 
@@ -47,14 +48,15 @@ name = "m2"
 name = "m3"
 """
 
-
 _NAME = "machines"
 
 
 class Segment(Lab):
     """A lab whose switch has machines plugged in, too."""
 
-    taps: dict[int, str] = {}  # noqa: RUF012 - one of these runs at a time
+    def __init__(self, running: State) -> None:
+        super().__init__(running)
+        self.taps: dict[int, str] = {}
 
     @property
     def ports(self) -> Mapping[int, str]:
@@ -68,7 +70,7 @@ class Segment(Lab):
             f"ip tuntap add {name} mode tap; ip link set {name} master br0 up",
         )
         index = shell(self, "segment", f"ip -o link show {name}").split(":")[0]
-        self.taps = {**self.taps, int(index): name}
+        self.taps[int(index)] = name
 
 
 class Bed:

@@ -71,7 +71,8 @@ def pytest_runtest_makereport(
         said.sections.append(("logs", f"kept in {kept}"))
     if (said.when == "call" or said.failed) and (named := _CASE.match(item.name)):
         test, kernel, case = named.groups()
-        scenario = (item.getparent(pytest.Module).obj.__doc__ or "").split("\n")[0].rstrip(".")  # type: ignore[union-attr]
+        module = item.getparent(pytest.Module)
+        scenario = ((module and module.obj.__doc__) or "").split("\n")[0].rstrip(".")
         outcome = report.Outcome(
             kernel=kernel,
             scenario=scenario,

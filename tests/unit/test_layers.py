@@ -41,7 +41,7 @@ CALLED_BY_NAME = {"__import__", "compile", "eval", "exec"}
 PROGRAMS = {"lab.warm": {"cli.forkserver"}}
 # The only modules that may import each third-party package.
 EDGES = {
-    "dns": {"agent.checks"},
+    "dns": {"agent.dns_probe"},
     "nftables": {"kernel.nft"},
     "pydantic": {"config.reader", "config.schema"},
     "pyroute2": {"kernel.flows", "kernel.links", "kernel.mac", "kernel.refusal", "lab.wiring"},

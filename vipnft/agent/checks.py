@@ -21,13 +21,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 from vipnft.errors import UsageError
 from vipnft.model import Address, Check, CheckKind
-
-if TYPE_CHECKING:
-    import dns.message
 
 _PAGE_BYTES = 1_000_000
 """Bytes of a page that are read; text behind them is not found."""
@@ -44,7 +42,7 @@ class Checks:
         """Look at the checks and run none yet; UsageError if one can't be run here at all."""
         for check in checks:
             if check.kind is CheckKind.DNS:
-                _question(check)
+                _dns_probe().question(check)
         self._stop = _Stop()
         self._watches = tuple(_Watch(check, tuple(vips), self._stop) for check in checks)
         self._longest = max((check.timeout for check in checks), default=0.0)
@@ -172,15 +170,12 @@ def _line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in line)[: 2 * _LONGEST_CHARS]
 
 
-def _family(vip: Address) -> int:
-    return socket.AF_INET if vip.version == 4 else socket.AF_INET6
-
-
 class _Timed(socket.socket):
     """A TCP connection whose every wait ends at one moment: TimeoutError."""
 
     def __init__(self, vip: Address, port: int, timeout: float) -> None:
-        super().__init__(_family(vip), socket.SOCK_STREAM)
+        family = socket.AF_INET if vip.version == 4 else socket.AF_INET6
+        super().__init__(family, socket.SOCK_STREAM)
         self._deadline = time.monotonic() + timeout
         try:
             self.settimeout(timeout)
@@ -270,49 +265,18 @@ def _http(check: Check, vip: Address) -> str:
     return ""
 
 
-def _question(check: Check) -> "dns.message.QueryMessage":
-    """Return a new query; UsageError without dnspython, or for what no DNS server can be asked."""
+def _dns_probe() -> ModuleType:
     try:
-        import dns.exception  # noqa: PLC0415
-        import dns.message  # noqa: PLC0415
-        import dns.query  # noqa: PLC0415
+        from vipnft.agent import dns_probe  # noqa: PLC0415 - dnspython is optional
     except ImportError:
         fix = "install python3-dnspython (Fedora: python3-dns), or pip install 'vipnft[dns]'"
         raise UsageError("a check of kind dns needs the package dnspython", fix=fix) from None
-    try:
-        return dns.message.make_query(check.name, check.type)
-    except (dns.exception.DNSException, UnicodeError) as error:
-        fix = 'correct it, to such as name = "www.example.com" and type = "A"'
-        what = f"a check of kind dns can't ask for {check.name!r} {check.type!r}: {error}"
-        raise UsageError(what, fix=fix) from None
+    return dns_probe
 
 
 def _dns(check: Check, vip: Address) -> str:
-    import dns.exception  # noqa: PLC0415 - optional, and `_question` has found it
-    import dns.flags  # noqa: PLC0415
-    import dns.query  # noqa: PLC0415
-    import dns.rcode  # noqa: PLC0415
-
-    with socket.socket(_family(vip), socket.SOCK_DGRAM) as sock:
-        sock.connect((str(vip), check.port))  # connected: hears when the port is closed
-        sock.setblocking(False)
-        try:
-            answer = dns.query.udp(
-                _question(check),
-                str(vip),
-                timeout=check.timeout,
-                port=check.port,
-                ignore_unexpected=True,
-                ignore_errors=True,
-                sock=sock,
-            )
-        except dns.exception.Timeout:
-            raise TimeoutError from None
-    if answer.rcode() != dns.rcode.NOERROR:
-        return f"{dns.rcode.to_text(answer.rcode())}"
-    if not isinstance(answer, dns.message.QueryMessage) or not answer.resolve_chaining().answer:
-        return "truncated" if answer.flags & dns.flags.TC else "no such record in the answer"
-    return ""
+    why: str = _dns_probe().ask(check, vip)
+    return why
 
 
 _PROBES: dict[CheckKind, Callable[[Check, Address], str]] = {

@@ -264,6 +264,8 @@ def test_a_name_that_is_none_is_refused_at_once() -> None:
 
 def test_without_dnspython(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dns.message", None)
+    monkeypatch.delitem(sys.modules, "vipnft.agent.dns_probe", raising=False)
+    monkeypatch.delattr("vipnft.agent.dns_probe", raising=False)
     with pytest.raises(UsageError) as caught:
         Checks([Check(kind=CheckKind.DNS, port=53, name="a.test")], [IPv4Address(HOME)])
     assert "python3-dnspython" in caught.value.fix
