@@ -1,5 +1,9 @@
-"""When an agent sleeps, and what wakes it."""
+"""When an agent sleeps, and what wakes it.
 
+Rule 1: there is one sleep, so whatever is waited for, the service manager hears of life in time.
+"""
+
+import math
 import os
 import select
 import time
@@ -12,7 +16,7 @@ from vipnft.kernel.watch import Watch
 
 _SOON_S = 0.005  # seconds between two looks at a store without hints while buckets are to come
 _JUST_S = 0.001  # seconds later than a time that must be past
-_ALIVE_S = 1.0  # seconds between two signs of life for systemd
+_ALIVE_S = 1.0  # seconds between two signs of life for systemd, or less if it wants them sooner
 
 
 class Pace:
@@ -21,6 +25,7 @@ class Pace:
     def __init__(self, period: float, watch: Watch, signals: Signals) -> None:
         self._period, self._watch, self._signals = period, watch, signals
         self._beat_at = time.monotonic()
+        self._alive = min(_ALIVE_S, (systemd.watchdog_interval() or math.inf) / 2)
 
     def due(self) -> bool:
         """Tell whether it is time to beat."""
@@ -42,11 +47,9 @@ class Pace:
         if asked.soon and hints is None:
             look = min(look, now + _SOON_S)
         while True:
-            systemd.alive()
-            until = min(look, self._beat_at)
             # Who has nothing to come can wait for the beat: many hosts would look at each change.
             wanted = hints if asked.soon else None
-            hinted = self.sleep(min(until, time.monotonic() + _ALIVE_S), wanted)
+            hinted = self._sleep(min(look, self._beat_at), wanted)
             if self._watch.heard() or upkeep.due():
                 upkeep.mend()
             if upkeep.mended():  # rules come silent: grant them at once
@@ -60,7 +63,7 @@ class Pace:
         """Sleep so long, with `news` until the kernel tells of a change; False if a signal came."""
         until = time.monotonic() + seconds
         while not self._told() and time.monotonic() < until:
-            self.sleep(until)
+            self._sleep(until)
             if self._watch.heard() and news:
                 break
         return not self._told()
@@ -68,15 +71,17 @@ class Pace:
     def _told(self) -> bool:
         return self._signals.stop or self._signals.reread
 
-    def sleep(self, until: float, hints: int | None = None) -> bool:
-        """Sleep until then (monotonic seconds), a signal, a change in the kernel, or a hint from
-        the store: tell whether it was that."""
+    def _sleep(self, until: float, hints: int | None = None) -> bool:
+        """Sleep until then (monotonic seconds), the next sign of life, a signal, a change in the
+        kernel, or a hint from the store: tell whether it was that."""
+        systemd.alive()
+        now = time.monotonic()
         poll = select.poll()
         for number in (*self._watch.filenos(), self._signals.fileno()):
             poll.register(number, select.POLLIN)
         if hints is not None:
             poll.register(hints, select.POLLIN)
-        ready = poll.poll(max(0.0, until - time.monotonic()) * 1000)
+        ready = poll.poll(max(0.0, min(until - now, self._alive)) * 1000)
         self._signals.drain()
         if hints is None or hints not in dict(ready):
             return False
