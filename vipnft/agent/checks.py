@@ -170,45 +170,13 @@ def _line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in line)[: 2 * _LONGEST_CHARS]
 
 
-class _Timed(socket.socket):
-    """A TCP connection whose every wait ends at one moment: TimeoutError."""
-
-    def __init__(self, vip: Address, port: int, timeout: float) -> None:
-        family = socket.AF_INET if vip.version == 4 else socket.AF_INET6
-        super().__init__(family, socket.SOCK_STREAM)
-        self._deadline = time.monotonic() + timeout
-        try:
-            self.settimeout(timeout)
-            self.connect((str(vip), port))
-            self._hurry()
-        except BaseException:
-            self.close()
-            raise
-
-    def recv_into(self, *args: Any, **more: Any) -> int:
-        """Read what there is, as http.client does through makefile."""
-        self._hurry()
-        return super().recv_into(*args, **more)
-
-    def _hurry(self) -> None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.settimeout(left)
-
-
-def _tcp(check: Check, vip: Address) -> str:
-    _Timed(vip, check.port, check.timeout).close()
-    return ""
-
-
-class _Secured(ssl.SSLSocket):
-    """TLS over a connection: its every wait, too, ends at that one's moment."""
+class _Hurried(socket.socket):
+    """A connection whose every wait ends at one moment, as a whole."""
 
     deadline: float
 
     def recv_into(self, *args: Any, **more: Any) -> int:
-        """Read what there is; see _Timed."""
+        """Read what there is, as http.client does through makefile."""
         self.hurry()
         return super().recv_into(*args, **more)
 
@@ -218,6 +186,31 @@ class _Secured(ssl.SSLSocket):
         if left <= 0:
             raise TimeoutError
         self.settimeout(left)
+
+
+class _Timed(_Hurried):
+    """A TCP connection whose every wait ends at one moment: TimeoutError."""
+
+    def __init__(self, vip: Address, port: int, timeout: float) -> None:
+        family = socket.AF_INET if vip.version == 4 else socket.AF_INET6
+        super().__init__(family, socket.SOCK_STREAM)
+        self.deadline = time.monotonic() + timeout
+        try:
+            self.settimeout(timeout)
+            self.connect((str(vip), port))
+            self.hurry()
+        except BaseException:
+            self.close()
+            raise
+
+
+def _tcp(check: Check, vip: Address) -> str:
+    _Timed(vip, check.port, check.timeout).close()
+    return ""
+
+
+class _Secured(_Hurried, ssl.SSLSocket):
+    """TLS over a connection."""
 
 
 def _secured(check: Check, vip: Address) -> _Secured:
