@@ -31,6 +31,8 @@ _PAGE_BYTES = 1_000_000
 """Bytes of a page that are read; text behind them is not found."""
 _GRACE_S = 0.2
 """How much longer than its timeout a probe may take to clean up, seconds."""
+_KILL_S = 2 * _GRACE_S
+"""How long to wait, at the end, until commands are killed, seconds."""
 _LONGEST_CHARS = 300
 """Letters of a reason, or of a command, that are shown."""
 
@@ -45,7 +47,6 @@ class Checks:
                 _dns_probe().question(check)
         self._stop = _Stop()
         self._watches = tuple(_Watch(check, tuple(vips), self._stop) for check in checks)
-        self._longest = max((check.timeout for check in checks), default=0.0)
 
     def start(self) -> None:
         """Probe from now on, at once and then every interval; every check starts as healthy."""
@@ -53,11 +54,14 @@ class Checks:
             watch.thread.start()
 
     def stop(self) -> None:
-        """Probe no more; takes at most the longest timeout and `_GRACE_S`. Again: nothing."""
+        """Probe no more; takes at most `_KILL_S`: a lease goes on meanwhile. Again: nothing.
+
+        Commands are killed. What waits for a service ends by itself, by its timeout, unseen.
+        """
         self._stop.set()
-        deadline = time.monotonic() + self._longest + _GRACE_S
+        deadline = time.monotonic() + _KILL_S
         for watch in self._watches:
-            if watch.thread.ident is not None:
+            if watch.is_command and watch.thread.ident is not None:
                 watch.thread.join(max(0.0, deadline - time.monotonic()))
 
     def failing(self) -> tuple[str, ...]:
@@ -115,8 +119,9 @@ class _Watch:
     def __init__(self, check: Check, vips: tuple[Address, ...], stop: _Stop) -> None:
         self.why = ""
         self._check, self._stop = check, stop
-        self._vips = vips[:1] if check.kind is CheckKind.EXEC else vips
-        self._probe = _Command(stop) if check.kind is CheckKind.EXEC else _PROBES[check.kind]
+        self.is_command = check.kind is CheckKind.EXEC
+        self._vips = vips[:1] if self.is_command else vips
+        self._probe = _Command(stop) if self.is_command else _PROBES[check.kind]
         self.thread = threading.Thread(target=self._run, name=f"check {check.kind}", daemon=True)
 
     def _run(self) -> None:

@@ -297,6 +297,28 @@ def test_stop_kills_what_hangs(tmp_path: Path) -> None:
     until(lambda: gone(pid))
 
 
+@pytest.mark.parametrize("kind", [CheckKind.HTTP, CheckKind.HTTPS, CheckKind.DNS])
+def test_stop_waits_for_no_service(kind: CheckKind) -> None:
+    """An agent that begins anew has to be back before its lease ends."""
+    asked = threading.Event()
+
+    def hangs(connection: socket.socket) -> None:
+        asked.set()
+        silent(connection)
+
+    with tcp_server(hangs) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind((HOME, 0))
+        deaf.settimeout(20)
+        port = deaf.getsockname()[1] if kind is CheckKind.DNS else tcp
+        check = Check(kind=kind, port=port, name="a.test", timeout=60)
+        checks = Checks([check], [IPv4Address(HOME)])
+        checks.start()
+        assert deaf.recv(512) if kind is CheckKind.DNS else asked.wait(20)
+        began = time.monotonic()
+        checks.stop()
+        assert time.monotonic() - began < 10
+
+
 def gone(pid: Path) -> bool:
     """Tell whether the process that a file names has ended."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
