@@ -5,6 +5,7 @@ stands in one layer knows nothing of its neighbours there.
 """
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -170,6 +171,14 @@ def test_a_third_party_package_has_its_edges(package: str) -> None:
         if any(name.split(".")[0] == package for name in names)
     }
     assert users == EDGES[package]
+
+
+def test_all_but_its_edge_can_be_imported_without_an_optional_package() -> None:
+    """As on a machine that has only what the package of Debian depends on."""
+    needed = ", ".join(f"vipnft.{one}" for one in sorted(TREES) if one and one not in EDGES["dns"])
+    needed = needed.replace("vipnft.cli.__main__, ", "")
+    script = f"import sys; sys.modules['dns'] = None; import {needed}"
+    subprocess.run([sys.executable, "-c", script], cwd=PACKAGE.parent, check=True)
 
 
 def test_only_the_command_line_prints_and_exits() -> None:
