@@ -1,6 +1,7 @@
 """What the network does with the listen MAC: announced, probed, and missed by agents."""
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,6 +114,38 @@ def test_probe_tells_what_the_network_does(lab_up: LabUp, case: str) -> None:
     assert (said.returncode, said.stderr) == (code, "")
     assert named in said.stdout
     assert ("fix: " in said.stdout) is bool(code)
+
+
+_FORGER = """
+import json, socket
+port = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5))
+port.bind(("eth0", 0x88B5))
+print("ready", flush=True)
+while True:
+    frame = port.recv(2000)
+    said = json.loads(frame[16:16 + int.from_bytes(frame[14:16], "big")])
+    if said["kind"] != "end":
+        continue
+    for host in ("web2", "web3"):
+        text = json.dumps({**said, "kind": "heard", "host": host, "listen": 5, "control": 5})
+        body = len(text).to_bytes(2, "big") + text.encode()
+        port.send(frame[6:12] + bytes.fromhex("020000009999") + frame[12:14] + body)
+"""
+
+
+def test_probe_believes_nobody_who_did_not_get_its_frames(lab_up: LabUp) -> None:
+    """Somebody on the segment whom they don't reach answers in the names of two that all came."""
+    lab = lab_up(hosts=3)
+    shell(lab, "segment", PROBES["it does not flood"][0])
+    forger = lab.popen("web3", [sys.executable, "-c", _FORGER], stdout=subprocess.PIPE)
+    assert forger.stdout
+    assert forger.stdout.readline() == "ready\n"
+    with listening(lab, "web2"):
+        said = lab.run("web1", ["vipnft", "probe"])
+    forger.kill()
+    assert said.returncode == 1
+    assert "the network does not flood" in said.stdout
+    assert "web3: no answer" in said.stdout
 
 
 def test_probe_without_anybody_who_listens(lab_up: LabUp) -> None:

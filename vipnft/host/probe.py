@@ -7,8 +7,8 @@ Rule 2: a MAC that nobody has is asked for as well: a network that floods it, bu
 
 import enum
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 
 from vipnft.model import Mode
 
@@ -29,7 +29,10 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What a frame says; `run` tells one probe from another, and only an answer has counts."""
+    """What a frame says; `run` tells one probe from another, and only an answer has counts.
+
+    `nonces`: that of its kind, in a frame that is to be heard; in an answer those that were heard.
+    """
 
     kind: Kind
     cluster: str
@@ -37,6 +40,7 @@ class Message:
     run: str
     listen: int = 0
     control: int = 0
+    nonces: Mapping[Kind, str] = field(default_factory=dict)
 
     def dump(self) -> bytes:
         """Return it as a frame's body, its length in front: frames are padded."""
@@ -57,9 +61,29 @@ class Message:
                 run=str(found["run"])[:64],
                 listen=int(found["listen"]),
                 control=int(found["control"]),
+                nonces={Kind(kind): str(one)[:64] for kind, one in found["nonces"].items()},
             )
         except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError):
             return None
+
+
+def believed(
+    answers: Iterable[Message], nonces: Mapping[Kind, str], hosts: Collection[str]
+) -> dict[str, Message]:
+    """Return, of the answers in the name of these hosts, each one's that claims most, without
+    those that claim what they don't prove: whoever is on the segment can send an answer."""
+    found: dict[str, Message] = {}
+    for one in answers:
+        claims = {Kind.LISTEN: one.listen, Kind.CONTROL: one.control}
+        proven = all(
+            count == 0 or (count > 0 and one.nonces.get(kind) == nonces[kind])
+            for kind, count in claims.items()
+        )
+        former = found.get(one.host)
+        more = former is None or (one.listen, one.control) > (former.listen, former.control)
+        if one.host in hosts and proven and more:
+            found[one.host] = one
+    return found
 
 
 def control_mac(mode: Mode, run: str) -> str:

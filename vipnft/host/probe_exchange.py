@@ -12,13 +12,22 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from vipnft.host.announce import ethernet
-from vipnft.host.probe import ETHERTYPE, Kind, Message, Verdict, control_mac, verdict
+from vipnft.host.probe import (
+    ETHERTYPE,
+    Kind,
+    Message,
+    Verdict,
+    believed,
+    control_mac,
+    verdict,
+)
 from vipnft.kernel import libc
 from vipnft.kernel.packet_socket import Port, receive
 from vipnft.model import BROADCAST, Cluster, Mode, Nic
 
 _PAUSE_S = 0.02  # seconds between two frames, so that no storm control mistakes them for one
 _ANSWERS_S = 2.0  # seconds for which answers are waited for
+_RUNS = 100  # that are counted at a time: anybody can begin one
 _HEADER_BYTES = 14  # of Ethernet
 
 
@@ -37,14 +46,16 @@ def ask(cluster: Cluster, name: str, nic: Nic, mode: Mode, count: int) -> Probed
     run, listen_mac = secrets.token_hex(8), nic.listen_mac(mode)
     own = libc.mac_of(nic.interface) or ""
     targets = {Kind.LISTEN: listen_mac, Kind.CONTROL: control_mac(mode, run)}
+    nonces = {kind: secrets.token_hex(8) for kind in targets}
     others = set(cluster.weights) - {name}
     with Port(nic.interface, ETHERTYPE) as port:
         for kind in [*targets] * count + [Kind.END]:
-            message = Message(kind=kind, cluster=cluster.name, host=name, run=run)
+            told = {kind: nonces[kind]} if kind in nonces else {}
+            message = Message(kind=kind, cluster=cluster.name, host=name, run=run, nonces=told)
             target = targets.get(kind, BROADCAST)
             port.send(ethernet(target, own, ETHERTYPE, message.dump()))
             time.sleep(_PAUSE_S)
-        heard = _answers(port, run, others)
+        heard = _answers(port, run, nonces, others)
     return Probed(
         listen_mac=listen_mac,
         heard=heard,
@@ -52,16 +63,19 @@ def ask(cluster: Cluster, name: str, nic: Nic, mode: Mode, count: int) -> Probed
     )
 
 
-def _answers(port: Port, run: str, wanted: set[str]) -> dict[str, Message]:
-    """Wait until every host has told what it heard, or for long enough."""
+def _answers(
+    port: Port, run: str, nonces: Mapping[Kind, str], wanted: set[str]
+) -> dict[str, Message]:
+    """Wait until every host has told what it heard of the listen MAC's frames, or for long
+    enough: that one heard none may be said by anybody in its name."""
     end = time.monotonic() + _ANSWERS_S
     found: dict[str, Message] = {}
-    while wanted - set(found) and (frame := port.receive(end)) is not None:
+    while any(one not in found or not found[one].listen for one in wanted):
+        if (frame := port.receive(end)) is None:
+            break
         message = Message.load(frame[_HEADER_BYTES:])
-        if message is None or (message.run, message.kind) != (run, Kind.HEARD):
-            continue
-        if message.host in wanted:
-            found[message.host] = message
+        if message is not None and (message.run, message.kind) == (run, Kind.HEARD):
+            found = believed([*found.values(), message], nonces, wanted)
     return found
 
 
@@ -73,6 +87,20 @@ class Heard:
     sender: str
     listen: int
     control: int
+
+
+class _Run:
+    """What was heard of one run so far."""
+
+    def __init__(self) -> None:
+        self.heard: Counter[Kind] = Counter()
+        self.nonces: dict[Kind, str] = {}
+
+    def count(self, message: Message) -> None:
+        """Count a frame; the first of its kind tells the nonce."""
+        self.heard[message.kind] += 1
+        if message.kind in message.nonces:
+            self.nonces.setdefault(message.kind, message.nonces[message.kind])
 
 
 class Listener:
@@ -89,7 +117,7 @@ class Listener:
     def runs(self, until: float) -> Iterator[Heard]:
         """Count what arrives of each run until then (monotonic seconds); yield a run when it is
         over and its sender has been told."""
-        heard: Counter[tuple[str, Kind]] = Counter()
+        runs: dict[str, _Run] = {}
         others = set(self._cluster.weights) - {self._name}
         while (found := receive(self._ports, until)) is not None:
             port, frame = found
@@ -98,15 +126,19 @@ class Listener:
                 continue
             if message.host not in others:
                 continue
-            heard[message.run, message.kind] += 1
+            run = runs.setdefault(message.run, _Run())
+            run.count(message)
+            if len(runs) > _RUNS:
+                del runs[next(iter(runs))]
             if message.kind is Kind.END:
                 answer = Message(
                     kind=Kind.HEARD,
                     cluster=self._cluster.name,
                     host=self._name,
                     run=message.run,
-                    listen=heard[message.run, Kind.LISTEN],
-                    control=heard[message.run, Kind.CONTROL],
+                    listen=run.heard[Kind.LISTEN],
+                    control=run.heard[Kind.CONTROL],
+                    nonces=run.nonces,
                 )
                 own = libc.mac_of(port.interface) or ""
                 port.send(ethernet(frame[6:12].hex(":"), own, ETHERTYPE, answer.dump()))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vipnft.host.probe import Kind, Message, control_mac, verdict
+from vipnft.host.probe import Kind, Message, believed, control_mac, verdict
 from vipnft.model import Mode, is_unicast_mac
 
 
@@ -40,8 +40,54 @@ def test_a_group_is_not_learned_but_filtered(mode: Mode) -> None:
     assert "--igmp" in found.fix
 
 
+NONCES = {Kind.LISTEN: "one", Kind.CONTROL: "two"}
+
+
+def said(host: str, listen: int, control: int, proofs: str = "") -> Message:
+    """What a host says; `proofs` are "listen" and "control", each with its nonce."""
+    pairs = dict(one.split("=") for one in proofs.split())
+    nonces = {Kind(kind): nonce for kind, nonce in pairs.items()}
+    return Message(
+        kind=Kind.HEARD,
+        cluster="c",
+        host=host,
+        run="r",
+        listen=listen,
+        control=control,
+        nonces=nonces,
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "good"),
+    [
+        (said("b", 5, 5, "listen=one control=two"), True),
+        (said("b", 5, 0, "listen=one"), True),
+        (said("b", 0, 0), True),  # to have heard nothing can't be proven
+        (said("b", 5, 5), False),
+        (said("b", 5, 5, "listen=one"), False),
+        (said("b", 5, 0, "listen=two"), False),
+        (said("b", 0, 5, "control=one"), False),
+        (said("b", -1, 0), False),
+        (said("stranger", 5, 0, "listen=one"), False),
+    ],
+)
+def test_who_claims_to_have_heard_proves_it(answer: Message, good: bool) -> None:
+    assert (believed([answer], NONCES, ["b", "c"]) == {"b": answer}) is good
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_that_a_host_heard_nothing_gives_way_to_what_it_proves(first: bool) -> None:
+    forged, right = said("b", 0, 0), said("b", 5, 5, "listen=one control=two")
+    answers = [forged, right] if first else [right, forged]
+    assert believed(answers, NONCES, ["b"]) == {"b": right}
+
+
 def test_a_message_comes_back_from_a_padded_frame() -> None:
-    message = Message(kind=Kind.LISTEN, cluster="dns", host="web1", run="0123", listen=3)
+    nonces = {Kind.LISTEN: "0f"}
+    message = Message(
+        kind=Kind.LISTEN, cluster="dns", host="web1", run="0123", listen=3, nonces=nonces
+    )
     assert Message.load(message.dump() + bytes(40)) == message
 
 
@@ -67,6 +113,10 @@ def test_the_control_mac_is_of_the_listen_macs_kind(mode: Mode, run: bytes) -> N
         b'{"mark": "vipnft-probe"}',
         b'{"mark": "vipnft-probe", "kind": "?", "cluster": "c", "host": "h", "run": "r",'
         b' "listen": 0, "control": 0}',
+        b'{"mark": "vipnft-probe", "kind": "end", "cluster": "c", "host": "h", "run": "r",'
+        b' "listen": 0, "control": 0, "nonces": {"?": 1}}',
+        b'{"mark": "vipnft-probe", "kind": "end", "cluster": "c", "host": "h", "run": "r",'
+        b' "listen": 0, "control": 0, "nonces": []}',
         b"",
     ],
 )
