@@ -1,4 +1,4 @@
-"""Bond, VLAN, VLAN on a bond, bridge, VRF: every client is answered once, or the file is refused.
+"""Bond, VLAN, both, bridge, macvlan, VRF: every client is answered once, or the file is refused.
 
 Two machines are enough: that each packet reaches both, and one answers, is what could go wrong.
 """
@@ -24,11 +24,13 @@ KINDS = {
     "VLAN": ("eth0.5", "ip link add link eth0 name eth0.5 type vlan id 5"),
     "VLAN on a bond": ("bond0.5", _BOND + "ip link add link bond0 name bond0.5 type vlan id 5"),
     "bridge": ("br0", "ip link add br0 type bridge; ip link set eth0 master br0"),
+    "macvlan": ("mv0", "ip link add link eth0 name mv0 type macvlan mode bridge"),
     "VRF": ("eth0", "ip link add vrf0 type vrf table 10; ip link set vrf0 up"),
 }
 """The interface that the file names, and how it comes to be."""
 REFUSED = {
-    ("br0", "hub"): "br0 is a bridge: with the listen MAC as its own it would keep the frames"
+    ("br0", "hub"): "br0 is a bridge: with the listen MAC as its own it would keep the frames",
+    ("mv0", "switch"): "mv0 is a macvlan, which listens for no second MAC",
 }
 """What is not served, and why."""
 
@@ -41,7 +43,7 @@ ip link set eth0 master vrf0
 sysctl -q net.ipv4.tcp_l3mdev_accept=1
 """
 _BACK = """
-for one in bond0.5 bond0 eth0.5 br0 vrf0; do ip link del $one 2>/dev/null; done
+for one in bond0.5 bond0 eth0.5 br0 mv0 vrf0; do ip link del $one 2>/dev/null; done
 systemctl start systemd-networkd; networkctl reconfigure eth0
 /lib/systemd/systemd-networkd-wait-online --timeout=30
 """
