@@ -54,6 +54,7 @@ def solicitation(
     listen: str = LISTEN,
     options: Sequence[bytes] | None = None,
     hops: int = 255,
+    tag: bytes = b"",
 ) -> bytes:
     """Return a neighbour solicitation; without `to`, to the group, as when nothing is known."""
     group = solicited_node(IPv6Address(target))
@@ -61,7 +62,8 @@ def solicitation(
     more = b"".join(own if options is None else options)
     body = struct.pack("!BBHI", 135, 0, 0, 0) + IPv6Address(target).packed + more
     destination = listen if to else group_mac(group)
-    return mac(destination) + mac(source) + IPV6 + icmp6(asker, to or str(group), body, hops=hops)
+    packet = IPV6 + icmp6(asker, to or str(group), body, hops=hops)
+    return mac(destination) + mac(source) + tag + packet
 
 
 def ipv4(source: str, target: str, protocol: int, body: bytes, *, fragment: int = 0) -> bytes:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.netns.conftest import LabUp
-from tests.netns.packets import ROUTER, arp, send
+from tests.netns.packets import ROUTER, arp, send, solicitation
 from tests.netns.support import LISTEN, VIP, VIP6, apply_all, shell, which
 from vipnft.lab.capture import Wire
 from vipnft.lab.frames import ARP_REPLY, ARP_REQUEST, ETH_IPV4, ETH_IPV6
@@ -37,22 +37,35 @@ def test_a_send_mac_is_on_arp_too(lab_up: LabUp) -> None:
     assert sent == {"02:01:00:00:00:01"}
 
 
-def test_no_answer_in_a_vlan_that_the_interface_is_not_in(lab_up: LabUp) -> None:
+TAGS = {
+    "802.1Q": b"\x81\x00\x00\x07",
+    "802.1ad": b"\x88\xa8\x00\x07",
+    "802.1ad, 0": b"\x88\xa8\0\0",
+}
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_no_answer_in_a_vlan_that_the_interface_is_not_in(lab_up: LabUp, tag: str) -> None:
     """VLAN 7 is somebody else's; VLAN 0 is a priority tag on our own."""
-    lab = lab_up(hosts=2)
+    lab, priority = lab_up(hosts=2), b"\x81\x00\x00\x00"
     apply_all(lab)
     with Wire(lab, "router", keep=True) as wire:
         send(
             lab,
             "router",
-            arp("192.0.3.7", tag=b"\x81\x00\x00\x07"),
-            arp("192.0.3.8", tag=b"\x81\x00\x00\x00"),
+            arp("192.0.3.7", tag=TAGS[tag]),
+            solicitation("2001:db8::3:7", tag=TAGS[tag]),
+            arp("192.0.3.8", tag=priority),
+            solicitation("2001:db8::3:8", tag=priority),
             arp("192.0.3.9"),
+            solicitation("2001:db8::3:9"),
         )
         wire.until(lambda t: any(a.asker == "192.0.3.9" for a in t.arp_replies))
+        wire.until(lambda t: any(a.asker == "2001:db8::3:9" for a in t.adverts))
         shell(lab, "router", "ping -c2 -i0.2 192.0.2.1")
     replies = [f.arp.target for f in wire.frames if f.arp and f.arp.operation == ARP_REPLY]
     assert "192.0.3.7" not in replies
+    assert "2001:db8::3:7" not in {a.asker for a in wire.tally.adverts}
     others = [f for f in wire.frames if f.src_mac in {host_mac(1), host_mac(2)} and f.arp is None]
     assert {f.ethertype for f in others} <= {ETH_IPV4, ETH_IPV6}, "a tagged frame came from a host"
 

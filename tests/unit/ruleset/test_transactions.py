@@ -198,8 +198,13 @@ def test_tags_are_looked_at_where_vlans_stand_and_nowhere_else() -> None:
         BOTH, "web1", Mode.SWITCH, {"eth0": OWN}, share, {"eth0"}, granted=True
     )
     found = [json.dumps(rule) for rule in rules(commands, "ingress")]
-    assert ['"vlan"' in rule and '"accept"' in rule for rule in found[:4]] == [True, False] * 2
-    assert '"vlan"' not in json.dumps(rules(whole(Mode.SWITCH, cluster=BOTH), "ingress"))
+    tags = ['"vlan"', '"right": 34984']  # 802.1Q, and the EtherType of 802.1ad
+    for first in (0, 3):
+        for rule, tag in zip(found[first : first + 2], tags, strict=True):
+            assert tag in rule
+            assert '"accept"' in rule
+    bare = json.dumps(rules(whole(Mode.SWITCH, cluster=BOTH), "ingress"))
+    assert not [tag for tag in tags if tag in bare]
 
 
 def test_each_base_chain_means_the_interface_that_the_theory_says() -> None:
