@@ -99,13 +99,16 @@ def settle(bed: Bed, hosts: Sequence[str] = ALL) -> None:
     until(lambda: shared(bed, hosts), seconds=_SERVED, what=f"{', '.join(hosts)} to share all")
 
 
-def answered_once(bed: Bed, hosts: Sequence[str] = ALL, *, hub: bool = False) -> dict[str, int]:
+def answered_once(
+    bed: Bed, hosts: Sequence[str] = ALL, *, hub: bool = False, router: str = "eth0"
+) -> dict[str, int]:
     """200 clients of each family ask: each is answered by one host, once, and a switch never
-    learns the listen MAC. Return how many each host answered."""
+    learns the listen MAC. Return how many each host answered. `router`: its interface that is on
+    their segment."""
     found = dict.fromkeys(hosts, 0)
     with ExitStack() as stack:
         watch = stack.enter_context(FdbWatch(bed.lab))
-        wire = stack.enter_context(Wire(bed.lab, "router"))
+        wire = stack.enter_context(Wire(bed.lab, "router", router))
         for vip, address in ((VIP, plan.client_address), (VIP6, plan.client_address6)):
             said = asked(bed.lab, "http_client.py", [str(address(n)) for n in range(CLIENTS)], vip)
             assert len(said) == CLIENTS

@@ -3,8 +3,10 @@
 Two machines are enough: that each packet reaches both, and one answers, is what could go wrong.
 """
 
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -48,14 +50,28 @@ systemctl start systemd-networkd; networkctl reconfigure eth0
 /lib/systemd/systemd-networkd-wait-online --timeout=30
 """
 _ROUTER = """
-ip link add link eth0 name eth0.5 type vlan id 5; ip link set eth0.5 up
+ip link set eth0.5 up
 ip addr del 192.0.2.254/24 dev eth0; ip addr add 192.0.2.254/24 dev eth0.5
 ip addr del 2001:db8::fe/64 dev eth0; ip addr add 2001:db8::fe/64 dev eth0.5 nodad
 """
 _ROUTER_BACK = """
-ip link del eth0.5; ip addr add 192.0.2.254/24 dev eth0
+ip addr add 192.0.2.254/24 dev eth0
 ip addr add 2001:db8::fe/64 dev eth0 nodad
 """
+
+
+@contextmanager
+def _router_in_vlan(machines: Bed, tag: str) -> Iterator[None]:
+    """Give the router eth0.5, whose frames have this tag on the segment, for as long."""
+    words = [sys.executable, str(steps.HERE / "programs/vlan.py"), "eth0", "eth0.5", tag]
+    pipe = subprocess.PIPE
+    passing = machines.lab.popen("router", words, stdin=pipe, stdout=pipe)
+    assert passing.stdout
+    assert passing.stdout.readline() == "ready\n"
+    try:
+        yield
+    finally:
+        passing.communicate()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,15 +97,16 @@ def interface(machines: Bed, request: pytest.FixtureRequest) -> Iterator[str]:
             f"ip -6 route add default via 2001:db8::fe {table}"
         )
 
-    if name.endswith(".5"):
-        shell(machines.lab, "router", _ROUTER)
-    try:
-        machines.each(move, pair)
-        yield name
-    finally:
-        machines.each(lambda machine: machine.run(_BACK, check=False), pair)
+    with ExitStack() as stack:
         if name.endswith(".5"):
-            shell(machines.lab, "router", _ROUTER_BACK)
+            stack.callback(shell, machines.lab, "router", _ROUTER_BACK)
+            stack.enter_context(_router_in_vlan(machines, "81000005"))
+            shell(machines.lab, "router", _ROUTER)
+        try:
+            machines.each(move, pair)
+            yield name
+        finally:
+            machines.each(lambda machine: machine.run(_BACK, check=False), pair)
 
 
 def _file(interface: str, mode: str) -> str:
@@ -112,7 +129,8 @@ def test_each_client_is_answered_once(machines: Bed, interface: str, mode: str, 
             seen("refused, with the reason")
         else:
             assert [one.stderr for one in applied if one.returncode] == []
-            found = steps.answered_once(machines, ("m1", "m2"), hub=mode == "hub")
+            near = "eth0.5" if interface.endswith(".5") else "eth0"
+            found = steps.answered_once(machines, ("m1", "m2"), hub=mode == "hub", router=near)
             seen(", ".join(f"{host} {count}" for host, count in found.items()))
     finally:
         machines.each(lambda machine: machine.run("vipnft down"), pair)
@@ -121,19 +139,21 @@ def test_each_client_is_answered_once(machines: Bed, interface: str, mode: str, 
 
 _STRANGERS = [f"203.0.113.{number}" for number in range(10, 30)]
 _ROUTER_TAGGED = f"""
-ip link add link eth0 name eth0.5 type vlan id 5; ip link set eth0.5 up
+ip link set eth0.5 up
 for address in {" ".join(_STRANGERS)}; do ip addr add $address/24 dev eth0.5; done
 ip rule add from 203.0.113.0/24 lookup 5; ip route add default via 203.0.113.1 table 5
 """
-_ROUTER_UNTAGGED = "ip link del eth0.5; ip rule del from 203.0.113.0/24 lookup 5"
+_ROUTER_UNTAGGED = "ip rule del from 203.0.113.0/24 lookup 5"
+_TAGS = {"802.1Q": "81000005", "802.1ad": "88a80005"}
 
 
-def test_whoever_asks_in_another_vlan_of_the_nic_is_served(machines: Bed) -> None:
+@pytest.mark.parametrize("tag", _TAGS)
+def test_whoever_asks_in_another_vlan_of_the_nic_is_served(machines: Bed, tag: str) -> None:
     """The tag says that it came by another interface: it is not for the buckets to decide."""
     pair = machines.machines[:2]
     first = pair[0]
     first.run(
-        "ip link add link eth0 name eth0.5 type vlan id 5; ip link set eth0.5 up;"
+        f"ip link add link eth0 name eth0.5 type vlan proto {tag} id 5; ip link set eth0.5 up;"
         "ip addr add 203.0.113.1/24 dev eth0.5"
     )
     try:
@@ -141,9 +161,10 @@ def test_whoever_asks_in_another_vlan_of_the_nic_is_served(machines: Bed) -> Non
             machine.write(steps.FILE, _file("eth0", "switch"))
             machine.run("vipnft apply --drain 0")
         steps.answered_once(machines, ("m1", "m2"))
-        shell(machines.lab, "router", _ROUTER_TAGGED)
-        ask = [sys.executable, "-c", ASK_TCP, VIP, *_STRANGERS]
-        said = machines.lab.run("router", ask, check=True, timeout=600).stdout.split()
+        with _router_in_vlan(machines, _TAGS[tag]):
+            shell(machines.lab, "router", _ROUTER_TAGGED)
+            ask = [sys.executable, "-c", ASK_TCP, VIP, *_STRANGERS]
+            said = machines.lab.run("router", ask, check=True, timeout=600).stdout.split()
         assert said == ["m1"] * len(_STRANGERS)
     finally:
         shell(machines.lab, "router", f"{_ROUTER_UNTAGGED} || true")
