@@ -31,8 +31,10 @@ KINDS = {
 }
 """The interface that the file names, and how it comes to be."""
 REFUSED = {
-    ("br0", "hub"): "br0 is a bridge: with the listen MAC as its own it would keep the frames",
-    ("mv0", "switch"): "mv0 is a macvlan, which listens for no second MAC",
+    ("bridge", "hub"): "br0 is a bridge: with the listen MAC as its own it would keep the frames",
+    ("VRF", "switch"): "eth0 is in the VRF vrf0",
+    ("VRF", "hub"): "eth0 is in the VRF vrf0",
+    ("macvlan", "switch"): "mv0 is a macvlan, which listens for no second MAC",
 }
 """What is not served, and why."""
 
@@ -81,7 +83,7 @@ def _by_hand(machines: Bed) -> None:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def interface(machines: Bed, request: pytest.FixtureRequest) -> Iterator[str]:
+def kind(machines: Bed, request: pytest.FixtureRequest) -> Iterator[str]:
     """Put the machines' addresses, and the router's, onto an interface of that kind."""
     name, made = KINDS[request.param]
     pair = machines.machines[:2]
@@ -104,7 +106,7 @@ def interface(machines: Bed, request: pytest.FixtureRequest) -> Iterator[str]:
             shell(machines.lab, "router", _ROUTER)
         try:
             machines.each(move, pair)
-            yield name
+            yield request.param
         finally:
             machines.each(lambda machine: machine.run(_BACK, check=False), pair)
 
@@ -116,14 +118,14 @@ def _file(interface: str, mode: str) -> str:
 
 
 @pytest.mark.parametrize("mode", ["switch", "hub"])
-def test_each_client_is_answered_once(machines: Bed, interface: str, mode: str, seen: Seen) -> None:
-    pair = machines.machines[:2]
+def test_each_client_is_answered_once(machines: Bed, kind: str, mode: str, seen: Seen) -> None:
+    pair, interface = machines.machines[:2], KINDS[kind][0]
     machines.learning(on=mode == "switch")
     for machine in pair:
         machine.write(steps.FILE, _file(interface, mode))
     try:
         applied = machines.each(lambda machine: machine.ended("vipnft apply --drain 0"), pair)
-        if reason := REFUSED.get((interface, mode)):
+        if reason := REFUSED.get((kind, mode)):
             for one in applied:
                 assert (one.returncode, reason in one.stderr) == (2, True), one.stderr
             seen("refused, with the reason")
