@@ -4,7 +4,7 @@ VipnftError                 exit code 1
 ├── UsageError              2   command line or machine unfit; nothing was touched
 │   ├── ConfigError         2   the cluster file: every fault at once
 │   └── UnreadyError        2   not yet: an interface is absent, down or without carrier
-├── DriftError              3   the kernel no longer holds what was applied
+├── DriftError              3   it is not as was applied, or another machine has a VIP
 ├── KernelError             1   nftables, a link or a sysctl refused
 ├── StoreError              1   in `store.contract`: unreachable, unknown, refused, corrupt
 └── AgreementError          1   in `agreement.records`: a key in the store that can't be used
@@ -57,7 +57,7 @@ class UnreadyError(UsageError):
 
 
 class DriftError(VipnftError):
-    """The kernel does not hold what was applied."""
+    """The kernel does not hold what was applied, or another machine has a VIP."""
 
     exit_code = 3
 

@@ -203,19 +203,6 @@ def test_an_agent_warns_when_it_alone_takes_nothing(lab_up: LabUp, tmp_path: Pat
     assert "WARNING" not in cast.log("web2")
 
 
-def test_check_tells_who_else_has_the_vip(lab_up: LabUp) -> None:
-    """Before anything is applied, and while all hosts serve: they are no others."""
-    lab = lab_up(hosts=2)
-    assert lab.run("web1", ["vipnft", "check"]).returncode == 0
-    apply_all(lab)
-    assert lab.run("web1", ["vipnft", "check"]).returncode == 0
-    shell(lab, "router", f"ip addr add {VIP}/32 dev eth0")
-    own = shell(lab, "router", "cat /sys/class/net/eth0/address").strip()
-    said = lab.run("web1", ["vipnft", "check"])
-    assert said.returncode == 1
-    assert f"FAIL  another machine on eth0 has {VIP}: {own}" in said.stdout
-
-
 def test_check_tells_what_costs_nobody_expects(lab_up: LabUp) -> None:
     """A weight too small for one bucket, and addresses that arp_ignore will silence."""
     lab = lab_up(hosts=2)

@@ -76,6 +76,7 @@ def test_two_capabilities_are_enough(lab_up: LabUp, mode: Mode) -> None:
     done = as_in_the_unit(lab, "vipnft", "apply", f"--{mode}")
     assert done.returncode == 0, done.stderr
     assert "announced" not in done.stderr
+    assert "was not asked" not in as_in_the_unit(lab, "vipnft", "check").stdout
     for command in (["status"], ["release", "0", "--to", "web2"], ["down"]):
         done = as_in_the_unit(lab, "vipnft", *command)
         assert done.returncode in {0, 1}, done.stderr

@@ -14,6 +14,7 @@ from vipnft.agent import systemd
 from vipnft.agent.checks import Checks
 from vipnft.agent.dataplane import Dataplane, endless
 from vipnft.agent.drains import Drains
+from vipnft.agent.duplicates import Duplicates
 from vipnft.agent.exchange import Exchange, Log
 from vipnft.agent.pace import Pace
 from vipnft.agent.signals import Signals
@@ -104,7 +105,8 @@ class _Loop:
     ) -> None:
         self._orders, self._plane, self._checks = orders, plane, checks
         self._exchange, self._pace, self._signals = exchange, pace, signals
-        self._upkeep = Upkeep(plane, orders.host, exchange, orders.log)
+        duplicates = Duplicates(orders.cluster, orders.host)
+        self._upkeep = Upkeep(plane, orders.host, exchange, duplicates, orders.log)
         self._drains = Drains(plane, orders.drain, orders.log)
         self._standing = Standing.SERVING
         self._part = Adopt(None, orders.host)
@@ -199,6 +201,7 @@ class _Loop:
             return
         self._ready = True
         self._checks.start()  # the VIP is there by now
+        self._upkeep.look_around()
         try:
             self._plane.announce()
         except UsageError as error:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vipnft.agent.dataplane import Dataplane
+from vipnft.agent.duplicates import Duplicates
 from vipnft.agent.exchange import Exchange
 from vipnft.agent.reception import Reception
 from vipnft.errors import KernelError, VipnftError
@@ -23,9 +24,15 @@ class Upkeep:
     packets it took so far; `owners` is who is to own what."""
 
     def __init__(
-        self, plane: Dataplane, me: str, exchange: Exchange, log: Callable[[str], None]
+        self,
+        plane: Dataplane,
+        me: str,
+        exchange: Exchange,
+        duplicates: Duplicates,
+        log: Callable[[str], None],
     ) -> None:
         self._plane, self._me, self._exchange, self._log = plane, me, exchange, log
+        self._duplicates = duplicates
         self._reception = Reception(me)
         self._content_at = time.monotonic()
         self._mended = False
@@ -47,6 +54,10 @@ class Upkeep:
             if self.cut_off:
                 self._plane.flush()  # it may hold what it is to give away
 
+    def look_around(self) -> None:
+        """Ask from now on who else has the VIPs."""
+        self._duplicates.start()
+
     def due(self) -> bool:
         """Tell whether to compare though nothing was heard."""
         return time.monotonic() >= self._content_at
@@ -65,6 +76,8 @@ class Upkeep:
             self._log(f"no longer: {self.cut_off}")
             self.cut_off = ""
         self._listen()
+        for line in self._duplicates.news():
+            self._log(line)
         if found:
             self._log("found and mended: " + "; ".join(line.strip() for line in found))
             self._mended = True

@@ -2,16 +2,19 @@
 
 import json
 import sys
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vipnft.cli.options import DEFAULT_CONFIG, Config, load
-from vipnft.errors import DriftError, VipnftError
+from vipnft.errors import DriftError, UsageError, VipnftError
 
 if TYPE_CHECKING:
     from vipnft.cli.status_report import StatusReport
+    from vipnft.host.duplicate import Inquiry
     from vipnft.model import Applied
 
 
@@ -58,6 +61,10 @@ def status(
         raise DriftError(
             "the kernel does not hold what was applied", fix="run `vipnft apply` again"
         )
+    if found.duplicates:
+        from vipnft.host.duplicate import REMEDY
+
+        raise DriftError("another machine has a VIP", fix=REMEDY)
 
 
 def _look(config: Path) -> "StatusReport":
@@ -74,17 +81,33 @@ def _glance(config: Path) -> "StatusReport":
     applied = record.load()
     if applied is None:
         raise DriftError("nothing is applied here", fix="vipnft apply --switch")
-    phases = facts.share(applied)
-    moving = any(phase is not None and phase.left > 0 for phase in phases)
-    return status_report.build(
-        applied,
-        facts.counters(),
-        phases,
-        facts.connections(applied) if moving else {},
-        facts.inspect(applied),
-        _stale(config, applied),
-        {name: libc.mac_of(name) or worn.mac for name, worn in applied.worn.items()},
-    )
+    with ExitStack() as asked:
+        inquiry = _inquiry(applied, asked)
+        phases = facts.share(applied)
+        moving = any(phase is not None and phase.left > 0 for phase in phases)
+        report = status_report.build(
+            applied,
+            facts.counters(),
+            phases,
+            facts.connections(applied) if moving else {},
+            facts.inspect(applied),
+            _stale(config, applied),
+            {name: libc.mac_of(name) or worn.mac for name, worn in applied.worn.items()},
+        )
+        # It was answered meanwhile; of an interface that is down, the report tells.
+        with suppress(UsageError):
+            claims = inquiry.claims() if inquiry else ()
+            return replace(report, duplicates=tuple(map(str, sorted(claims))))
+    return report
+
+
+def _inquiry(applied: "Applied", opened: ExitStack) -> "Inquiry | None":
+    """Ask who else has the VIPs, as far as one can on this machine as it is now."""
+    from vipnft.host.duplicate import Inquiry
+
+    with suppress(UsageError):
+        return opened.enter_context(Inquiry(applied.cluster, applied.nics))
+    return None
 
 
 def _watch(config: Path) -> None:

@@ -46,7 +46,8 @@ class Moving:
 class StatusReport:
     """What this host serves, and how the kernel differs from what was applied.
 
-    `hosts` are the file's; `owners` and `bucket_packets` have an entry a bucket.
+    `hosts` are the file's; `owners` and `bucket_packets` have an entry a bucket; `duplicates` are
+    other machines that have a VIP.
     """
 
     cluster: str
@@ -60,6 +61,7 @@ class StatusReport:
     bucket_packets: tuple[int, ...]
     drift: tuple[str, ...]
     note: str
+    duplicates: tuple[str, ...] = ()
 
     @property
     def buckets(self) -> int:
@@ -140,6 +142,7 @@ def document(report: StatusReport) -> dict[str, object]:
         "bucket_packets": report.bucket_packets,
         "drift": report.drift,
         "note": report.note,
+        "duplicates": report.duplicates,
     }
 
 
@@ -166,6 +169,7 @@ def text(report: StatusReport) -> str:
         )
     if report.note:
         lines.append(f"note        {report.note}")
+    lines += [f"duplicate   {one}" for one in report.duplicates]
     if report.drift:
         lines += ["kernel      differs from what was applied:"]
         lines += [f"  {line}" for line in report.drift]

@@ -44,8 +44,7 @@ def _arp(vip: IPv4Address, listen: str, send: str, operation: int) -> bytes:
 
 def _advert(vip: IPv6Address, listen: str, send: str) -> bytes:
     body = ndp.advertisement(vip, _ALL_NODES, listen)
-    head = struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + vip.packed + _ALL_NODES.packed
-    return ethernet(ndp.group_mac(_ALL_NODES), send, _IPV6, head + body)
+    return ethernet(ndp.group_mac(_ALL_NODES), send, _IPV6, ndp.packet(vip, _ALL_NODES, body))
 
 
 def announce(applied: Applied) -> int:

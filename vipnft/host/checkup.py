@@ -50,7 +50,7 @@ def machine(cluster: Cluster, name: str) -> list[Finding]:
             *known,
             *preflight.findings(found, cluster, name, wanted, applied),
             *(_filter(links, link, nic, applied) for nic, link in _there(found, nics)),
-            *(finding for nic, link in _there(found, nics) for finding in _others(nic, link)),
+            *_others(cluster, list(_there(found, nics))),
             *_loopback(found),
             *_shares(cluster, name),
             *_silenced(links, applied, cluster),
@@ -218,19 +218,21 @@ def _driver(link: Link) -> str:
         return link.kind or "virtual"
 
 
-def _others(nic: Nic, link: Link) -> Iterator[Finding]:
-    """Ask the segment who has the VIPs, where that can be done."""
-    if os.geteuid() != 0 or not link.up or not link.carrier:
+def _others(cluster: Cluster, there: Sequence[tuple[Nic, Link]]) -> Iterator[Finding]:
+    """Ask the segments who has the VIPs, where that can be done."""
+    nics = [nic for nic, link in there if link.up and link.carrier and link.mac]
+    if os.geteuid() != 0 or not nics:
         return
     try:
-        for vip, answered in duplicate.others(nic, list(Mode)).items():
-            yield Finding(
-                Grade.FAIL,
-                f"another machine on {link.name} has {vip}: {answered}",
-                "take the address from it, or another one for the service",
-            )
+        with duplicate.Inquiry(cluster, nics) as inquiry:
+            claims = inquiry.claims()
     except UsageError as error:
         yield Finding(Grade.WARN, f"who else has the VIPs was not asked: {error}", error.fix)
+        return
+    for claim in sorted(claims):
+        yield Finding(Grade.FAIL, str(claim), duplicate.REMEDY)
+    for why in inquiry.unasked:
+        yield Finding(Grade.WARN, why, "see that the interface has a link-local address")
 
 
 def _shares(cluster: Cluster, name: str) -> Iterator[Finding]:

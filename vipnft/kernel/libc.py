@@ -5,6 +5,8 @@ import fcntl
 import os
 import socket
 import struct
+from contextlib import suppress
+from ipaddress import IPv6Address
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -15,6 +17,8 @@ CLONE_NEWNET = 0x40000000
 _SIOCGIFHWADDR = 0x8927  # linux/sockios.h
 _SIOCSIFNAME = 0x8923
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
+_LINK_LOCAL = 0x20  # include/net/ipv6.h: IPV6_ADDR_LINKLOCAL
+_IFA_F_UNSURE = 0x48  # linux/if_addr.h: IFA_F_TENTATIVE, IFA_F_DADFAILED
 CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21  # linux/capability.h
 
 
@@ -35,6 +39,18 @@ def mac_of(interface: str) -> str | None:
         except OSError:
             return None
     return reply[18:24].hex(":")
+
+
+def ipv6_of(interface: str) -> IPv6Address | None:
+    """Return an IPv6 address of an interface by which neighbours can be asked, link-local if it
+    has one; None where there is none."""
+    found: dict[bool, IPv6Address] = {}
+    with suppress(OSError), open("/proc/net/if_inet6", encoding="ascii") as every:  # noqa: PTH123
+        for line in every:
+            address, _, _, scope, flags, name = line.split()
+            if name == interface and not int(flags, 16) & _IFA_F_UNSURE:
+                found.setdefault(int(scope, 16) == _LINK_LOCAL, IPv6Address(int(address, 16)))
+    return found.get(True) or found.get(False)
 
 
 def rename(interface: str, name: str) -> None:

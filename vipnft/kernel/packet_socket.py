@@ -1,10 +1,11 @@
 """Raw frames of one interface, sent and received over packet sockets (packet(7))."""
 
+import ctypes
 import select
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from typing import Self
@@ -12,14 +13,20 @@ from typing import Self
 from vipnft.errors import UsageError
 
 _SOL_PACKET, _ADD_MEMBERSHIP, _MR_PROMISC = 263, 1, 1  # linux/socket.h, linux/if_packet.h
+_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+# linux/bpf_common.h: BPF_LD | BPF_B | BPF_ABS, BPF_JMP | BPF_JEQ | BPF_K, BPF_RET | BPF_K
+_LOAD_BYTE, _IF_EQUAL, _RETURN = 0x30, 0x15, 0x06
 _FRAME_BYTES = 2048
 
 
 class Port:
     """A packet socket on an interface; with `kind` it receives frames of that EtherType, whoever
-    they are for. UsageError without the right to (CAP_NET_RAW). Use it as a context manager."""
+    they are for: or with `only` those to this host that have these bytes, by where they stand.
+    UsageError without the right to (CAP_NET_RAW). Use it as a context manager."""
 
-    def __init__(self, interface: str, kind: int = 0) -> None:
+    def __init__(
+        self, interface: str, kind: int = 0, *, only: Mapping[int, int] | None = None
+    ) -> None:
         self.interface = interface
         self._member: socket.socket | None = None
         try:
@@ -29,8 +36,10 @@ class Port:
                 "raw frames need root (CAP_NET_RAW)", fix="run it with sudo"
             ) from error
         try:
+            if only:
+                _filter(self._socket, only)
             self._socket.bind((interface, kind))
-            if kind:
+            if kind and not only:
                 index = socket.if_nametoindex(interface)
                 wanted = struct.pack("=iHH8x", index, _MR_PROMISC, 0)
                 self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, wanted)
@@ -95,3 +104,16 @@ def receive(ports: Sequence[Port], until: float) -> tuple[Port, bytes] | None:
         for port in ready:
             if (frame := port.read()) is not None:
                 return port, frame
+
+
+def _filter(one: socket.socket, only: Mapping[int, int]) -> None:
+    """Leave in the kernel what has not these bytes (socket(7), SO_ATTACH_FILTER)."""
+    tests, last = [], 2 * len(only)
+    for number, (place, value) in enumerate(only.items()):
+        tests.append(struct.pack("=HBBI", _LOAD_BYTE, 0, 0, place))
+        tests.append(struct.pack("=HBBI", _IF_EQUAL, 0, last - 2 * number - 1, value))
+    ends = [struct.pack("=HBBI", _RETURN, 0, 0, size) for size in (_FRAME_BYTES, 0)]
+    program = b"".join([*tests, *ends])
+    held = ctypes.create_string_buffer(program, len(program))
+    wanted = struct.pack("HP", len(program) // 8, ctypes.addressof(held))  # struct sock_fprog
+    one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, wanted)

@@ -21,6 +21,7 @@ _SOLICITED, _OVERRIDE = 0x40000000, 0x20000000
 _SOURCE_OPTION, _TARGET_OPTION = 0x0101, 0x0201  # type, and length in units of 8 bytes
 _ALL_NODES, _UNSPECIFIED = IPv6Address("ff02::1"), IPv6Address("::")
 _NONCE = 14  # RFC 7527, 4.1; from nobody, the only option that may be (RFC 4861, 7.1.1)
+_ADVERT_BYTES = 64  # of the packet, without options
 _OPTIONS = range(3)  # so many in a solicitation: its MAC, a nonce
 
 
@@ -126,7 +127,39 @@ def advertisement(
     """Return an advertisement's ICMPv6 message, from `vip` to `to`, with its checksum."""
     option = struct.pack("!H", _TARGET_OPTION) + mac(listen)
     body = struct.pack("!BBHI", ADVERTISE, 0, 0, flags) + vip.packed + option * options
-    pseudo = vip.packed + to.packed + struct.pack("!II", len(body), 58)
+    return _summed(vip, to, body)
+
+
+def solicitation(vip: IPv6Address, source: IPv6Address, own: str) -> bytes:
+    """Return the ICMPv6 message that asks for `vip`, from an address whose MAC is `own`."""
+    option = struct.pack("!H", _SOURCE_OPTION) + mac(own)
+    body = struct.pack("!BBHI", SOLICIT, 0, 0, 0) + vip.packed + option
+    return _summed(source, solicited_node(vip), body)
+
+
+def packet(source: IPv6Address, to: IPv6Address, message: bytes) -> bytes:
+    """Return the IPv6 packet of a message to neighbours."""
+    return (
+        struct.pack("!IHBB", 6 << 28, len(message), 58, 255) + source.packed + to.packed + message
+    )
+
+
+def advertised(packet: bytes) -> tuple[IPv6Address, str] | None:
+    """Return of an advertisement the address, and the MAC that its option says ("": none does);
+    None if it is none, or was sent from beyond the segment."""
+    if len(packet) < _ADVERT_BYTES or packet[6:8] != b"\x3a\xff" or packet[40] != ADVERTISE:
+        return None
+    target, options = IPv6Address(packet[48:64]), packet[64:]
+    while len(options) >= 8 and options[1]:
+        if int.from_bytes(options[:2], "big") == _TARGET_OPTION:
+            return target, options[2:8].hex(":")
+        options = options[8 * options[1] :]
+    return target, ""
+
+
+def _summed(source: IPv6Address, to: IPv6Address, body: bytes) -> bytes:
+    """Return an ICMPv6 message with its checksum."""
+    pseudo = source.packed + to.packed + struct.pack("!II", len(body), 58)
     return body[:2] + struct.pack("!H", ~_sum(pseudo + body) & 0xFFFF) + body[4:]
 
 

@@ -82,7 +82,8 @@ def test_the_json_is_a_promise_to_programs() -> None:
         ' "hosts": ["web1", "web2", "web3"],'
         ' "owners": ["web1", "web1", "web2", "web2", "web3", "web1"],'
         ' "bucket_packets": [1000, 10, 0, 0, 0, 0],'
-        ' "drift": ["address gone"], "note": "changed"}'
+        ' "drift": ["address gone"], "note": "changed",'
+        ' "duplicates": []}'
     )
 
 
