@@ -34,6 +34,7 @@ def test_each_boots(machines: Bed, number: int) -> None:
     machine = machines.machines[number - 1]
     machine.reboot()
     steps.serves(machines)
+    machine.run("vipnft check; ! grep ^nf_conntrack /proc/modules")  # no rule asks for it
 
 
 def test_stopped_the_machine_is_as_before(machines: Bed) -> None:

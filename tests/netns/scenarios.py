@@ -10,10 +10,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
 from ipaddress import IPv4Address
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -242,36 +243,86 @@ def takeover(lab: Lab, where: Path, *, count: int) -> Figures:
     for host in lab.hosts:
         apply(lab, host, lab.mode)
     dead = "web2"
-    owners, cluster = owners_of(cluster=lab.cluster), lab.cluster
-    clients = []
-    for n in range(1, 2**20):
-        address = IPv4Address("10.64.0.0") + n
-        if owners[bucket_of(CLIENT, address, cluster.seed, cluster.buckets)] == dead:
-            clients.append(str(address))
-        if len(clients) == count:
-            break
     with ExitStack() as stack:
         stack.enter_context(on_hosts(lab, where, nginx))
-        arguments = [sys.executable, str(PROGRAMS / "talking_client.py"), VIP, ",".join(clients)]
-        client = lab.popen("clients", arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert client.stdout
+        client = _talking(lab, clients_of(lab, dead, count))
+        done, took = _taken_over(lab, dead)
+        found = json.loads(client.communicate("go\n")[0].splitlines()[-1])
+    return {"connections": count, "takeover seconds": took, **_orphans(found, done)}
+
+
+def moved_and_orphaned(
+    lab: Lab,
+    where: Path,
+    *,
+    count: int,
+    opened: Callable[[str], object],
+    moved: Callable[[str], object],
+) -> Figures:
+    """Busy connections go on while their buckets move, then their host dies; `opened` and `moved`
+    do something to each host once all are open, and once it was seen that they go on."""
+    for host in lab.hosts:
+        apply(lab, host, lab.mode)
+    former = lab.hosts[0]
+    with ExitStack() as stack:
+        stack.enter_context(on_hosts(lab, where, nginx))
+        client = _talking(lab, clients_of(lab, former, count), "0.5")
+        for host in lab.hosts:
+            opened(host)
+        rebalance(lab, with_weights(lab.config.read_text(), {former: 0}))
         assert client.stdin
-        assert client.stdout.readline() == "open\n"
-        shell(lab, "segment", f"ip link set {dead} down")
-        living = [h for h in lab.hosts if h != dead]
-        words = ["vipnft", "apply", f"--{lab.mode}", "--takeover", dead]
-        began = time.monotonic()
-        for process in [lab.popen(h, words, stdout=subprocess.DEVNULL) for h in living]:
-            assert process.wait() == 0
-        done = time.monotonic()
-        found = json.loads(client.communicate("go\n")[0])
-    reset = [c for c in found.values() if c["reset"]]
+        assert client.stdout
+        client.stdin.write("moved\n")
+        client.stdin.flush()
+        assert client.stdout.readline() == "on\n"
+        on = time.monotonic()
+        for host in lab.hosts:
+            moved(host)
+        done, _ = _taken_over(lab, former)
+        found = json.loads(client.communicate()[0])
+    broken = [c for c in found.values() if c["ended"] is None or c["ended"] < on]
+    return {"connections": count, "broken": len(broken), **_orphans(found, done)}
+
+
+def clients_of(lab: Lab, host: str, count: int) -> list[str]:
+    """Return clients whose buckets a host has by the file, of many buckets."""
+    owners, cluster = owners_of(lab.cluster), lab.cluster
+    every = (IPv4Address("10.64.0.0") + n for n in range(1, 2**20))
+    theirs = (
+        str(address)
+        for address in every
+        if owners[bucket_of(CLIENT, address, cluster.seed, cluster.buckets)] == host
+    )
+    return list(islice(theirs, count))
+
+
+def _talking(lab: Lab, clients: list[str], *more: str) -> subprocess.Popen[str]:
+    words = [sys.executable, str(PROGRAMS / "talking_client.py"), VIP, ",".join(clients), *more]
+    client = lab.popen("clients", words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert client.stdout
+    assert client.stdout.readline() == "open\n"
+    return client
+
+
+def _taken_over(lab: Lab, dead: str) -> tuple[float, float]:
+    """Let a host die, and the others take over; return when that was done (monotonic), and how
+    long it took, seconds."""
+    shell(lab, "segment", f"ip link set {dead} down")
+    words = ["vipnft", "apply", f"--{lab.mode}", "--takeover", dead]
+    began = time.monotonic()
+    living = [h for h in lab.hosts if h != dead]
+    for process in [lab.popen(h, words, stdout=subprocess.DEVNULL) for h in living]:
+        assert process.wait() == 0
+    done = time.monotonic()
+    return done, done - began
+
+
+def _orphans(found: dict[str, Figures], done: float) -> Figures:
+    """Return what became of a dead host's connections, in seconds since the takeover."""
     waits = sorted(c["served"] - done for c in found.values() if c["served"] is not None)
     return {
-        "connections": count,
-        "reset": len(reset),
+        "reset": sum(c["reset"] for c in found.values()),
         "served again": len(waits),
-        "takeover seconds": done - began,
         "median seconds": statistics.median(waits),
         "worst seconds": waits[-1],
     }

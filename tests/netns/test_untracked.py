@@ -37,12 +37,38 @@ from vipnft.ruleset.ndp import mac
 TRACKS = (
     "nft 'table inet user { chain p { type filter hook prerouting priority 0; ct state new; }; }'"
 )
-# What a host's user does to conntrack, for his own reasons.
+NOTRACK = (
+    "nft 'table inet user { chain p { type filter hook prerouting priority raw; notrack; };"
+    " chain o { type filter hook output priority raw; notrack; }; }'"
+)
+FLUSH = "while sleep 0.1; do conntrack -F; done >&- 2>&- &"
+_MOST = "/proc/sys/net/netfilter/nf_conntrack_max"
+_ENTRY = "-I -p udp -s 10.{}.{}.{} -d 10.0.0.1 --sport 9 --dport 9 -t 600 {}\n"
+# It ends with an error where the table is full.
+_FILL = "conntrack -R {file} || test $(conntrack -C) -gt 200000"
+
+
+def entries(file: Path, flags: str) -> None:
+    """Write more entries of conntrack's than there can be."""
+    numbers = range(int(Path(_MOST).read_text()))
+    several = (_ENTRY.format(100 + n // 65536, n // 256 % 256, n % 256, flags) for n in numbers)
+    file.write_text("".join(several))
+
+
+# What a host's user does to conntrack, for his own reasons: before connections are opened, while
+# they are open, and when they were seen to go on.
 MEDDLERS = {
-    "notrack": "nft 'table inet user { chain p { type filter hook prerouting priority raw; notrack;"
-    " }; chain o { type filter hook output priority raw; notrack; }; }'",
-    "short timeouts": f"{TRACKS}; sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=1",
-    "flush": f"{TRACKS}; while sleep 0.1; do conntrack -F; done >&- 2>&- &",
+    "none": ("true", "true", "true"),
+    "notrack": (NOTRACK, "true", "true"),
+    "short timeouts": (
+        f"{TRACKS}; sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=1",
+        "true",
+        "true",
+    ),
+    "flush": (f"{TRACKS}; {FLUSH}", "true", "true"),
+    "full as by a flood": (TRACKS, _FILL, "true"),
+    # Nothing is thrown out for others: his own rule drops whatever is not in it by then.
+    "full of what is in use": (TRACKS, _FILL, "nft delete table inet user"),
 }
 
 
@@ -50,11 +76,36 @@ MEDDLERS = {
 def test_busy_connections_survive_what_a_user_does_to_conntrack(
     lab_up: LabUp, tmp_path: Path, meddler: str
 ) -> None:
-    lab = lab_up(hosts=5)
+    """They go on while their buckets move, and when their host dies they are reset."""
+    lab = lab_up(hosts=3)
+    before, opened, moved = MEDDLERS[meddler]
+    held: dict[str, int] = {}
+
+    def seen(host: str) -> None:
+        held[host] = int(shell(lab, host, "conntrack -C"))
+        shell(lab, host, moved)
+
+    file = tmp_path / "entries"
+    if meddler.startswith("full"):
+        entries(file, "-u ASSURED,SEEN_REPLY" if meddler.endswith("in use") else "")
     for host in lab.hosts:
-        shell(lab, host, MEDDLERS[meddler])
-    found = scenarios.busy_connections(lab, tmp_path, count=60, kilobytes=1000)
-    assert (found["connections"], found["broken"]) == (60, 0)
+        shell(lab, host, before)
+    found = scenarios.moved_and_orphaned(
+        lab,
+        tmp_path,
+        count=500,
+        opened=lambda host: shell(lab, host, opened.format(file=file)),
+        moved=seen,
+    )
+    assert (found["connections"], found["broken"]) == (500, 0)
+    assert found["reset"] == found["served again"] == 500
+    assert found["worst seconds"] < 10
+    match meddler.split(maxsplit=1)[0]:
+        case "none" | "notrack":
+            assert set(held.values()) == {0}, "what is not asked for is not there"
+        case "full":
+            most = int(Path(_MOST).read_text())
+            assert min(held.values()) > 0.99 * most
 
 
 @contextmanager

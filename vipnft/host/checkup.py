@@ -19,7 +19,7 @@ from vipnft.host.preflight import Finding, Grade
 from vipnft.kernel import libc, nft, scratch, sysctl
 from vipnft.kernel.links import LO_DOWN, LO_UP, Link, Links
 from vipnft.model import Applied, Cluster, Mode, Nic
-from vipnft.ruleset import transactions
+from vipnft.ruleset import affinity, transactions
 from vipnft.ruleset.nftjson import (
     CT_STATE,
     IIF,
@@ -126,7 +126,7 @@ def _ruleset(cluster: Cluster, name: str, nics: Sequence[Nic]) -> Iterator[Findi
 
 def _loaded(cluster: Cluster, name: str, interfaces: Sequence[str]) -> Iterator[Finding]:
     whole = True
-    for what, fix, table, commands in _features(interfaces[0]):
+    for what, fix, table, commands in _features(interfaces[0], cluster):
         tried = _tried(what, [*table.fresh(), *commands], (table,), interfaces[:1], fix)
         whole = whole and tried.grade is Grade.OK
         yield tried
@@ -154,9 +154,10 @@ def _tried(
     return Finding(Grade.OK, f"the kernel takes {what}")
 
 
-def _features(interface: str) -> Iterator[tuple[str, str, NftTable, Commands]]:
+def _features(interface: str, cluster: Cluster) -> Iterator[tuple[str, str, NftTable, Commands]]:
     """Yield what a ruleset is made of, and what brings it where it is lacking. The chains' device
-    is the stand-in: Linux 6.1 takes none on a device that isn't there."""
+    is the stand-in: Linux 6.1 takes none on a device that isn't there. Only what is needed is
+    tried: where conntrack is a module, that would load it."""
     drop: Stmt = {"drop": None}
 
     def netdev(hook: str, *body: Stmt) -> Commands:
@@ -191,7 +192,10 @@ def _features(interface: str) -> Iterator[tuple[str, str, NftTable, Commands]]:
         ARP.chain("probe", [drop], hook="output", prio=0),
     )
     yield "rejection", "modprobe nft_reject_inet", INET, inet(reject("port-unreachable"))
-    yield "conntrack", "modprobe nft_ct", INET, inet(match(CT_STATE, "established", "in"), drop)
+    _, by_port = affinity.dealt(cluster.services)
+    if by_port or any(service.quic for service in cluster.services):
+        state = match(CT_STATE, "established", "in")
+        yield "conntrack", "modprobe nft_ct", INET, inet(state, drop)
 
 
 def _filter(links: Links, link: Link, nic: Nic, applied: Applied | None) -> Finding:

@@ -4,14 +4,16 @@ import ast
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.samples import small
 from vipnft.host import checkup
 from vipnft.host.preflight import Grade
 from vipnft.kernel import nft
-from vipnft.model import Mode
+from vipnft.model import Affinity, Mode, Protocol, Service
 from vipnft.ruleset.tables import INET
 
 PACKAGE = Path(checkup.__file__).parents[1]
@@ -44,6 +46,24 @@ def checked(surroundings: str) -> list[dict[str, str]]:
     assert done.stderr == ""
     found: list[dict[str, str]] = json.loads(done.stdout)
     return found
+
+
+@pytest.mark.parametrize(
+    ("services", "tried"),
+    [
+        ((), 0),
+        ((Service(protocol=Protocol.TCP, ports=((80, 80),), affinity=Affinity.SUBNET),), 0),
+        ((Service(protocol=Protocol.TCP, ports=((80, 80),), affinity=Affinity.FLOW),), 1),
+        ((Service(protocol=Protocol.UDP, ports=((443, 443),), quic=True),), 1),
+    ],
+)
+def test_conntrack_is_tried_only_where_it_is_needed(
+    services: tuple[Service, ...], tried: int
+) -> None:
+    """Where it is a module, to try it would load it."""
+    cluster = replace(small(hosts=1), services=services)
+    features = list(checkup._features("eth0", cluster))
+    assert sum('"ct"' in json.dumps(commands) for *_, commands in features) == tried
 
 
 @pytest.mark.parametrize("surroundings", ["true", NO_PROTOCOLS, NO_NAMESPACES])
