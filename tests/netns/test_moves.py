@@ -74,7 +74,7 @@ class Talker:
         self._socket.close()
 
 
-def give(lab: Lab, bucket: int, source: str, to: str, drain: str = "5m") -> None:
+def give(lab: Lab, bucket: int | str, source: str, to: str, drain: str = "5m") -> None:
     shell(lab, source, f"vipnft release {bucket} --to {to} --drain {drain}")
     shell(lab, to, f"vipnft take {bucket} --from {source} --drain {drain}")
 
