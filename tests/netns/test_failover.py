@@ -17,7 +17,7 @@ import pytest
 
 from tests.netns.cast import Agents, Heard, clients_of, flowing, pinging, serving
 from tests.netns.conftest import LabUp
-from tests.netns.support import VIP, nginx, on_hosts, plug_in, shell, until
+from tests.netns.support import VIP, VIP6, nginx, on_hosts, plug_in, shell, until
 from tests.netns.test_handover import caller
 from vipnft.config.writer import render
 from vipnft.lab.capture import Wire
@@ -213,6 +213,27 @@ def test_what_somebody_changes_is_mended(lab_up: LabUp, tmp_path: Path) -> None:
         assert "took over" not in cast.log("web2")
     # Told by the kernel, in 0.1 s: to look every 5 s without being told takes 2.5 s.
     assert statistics.median(waits) < 10 * 0.1
+
+
+@pytest.mark.parametrize("scope", ["eth0", "all", "lo"])
+def test_a_host_without_ipv6_says_so_and_gives_all_away(
+    lab_up: LabUp, tmp_path: Path, scope: str
+) -> None:
+    """It would be a black hole for its share of IPv6: others serve that until it is on again."""
+    lab = lab_up(hosts=2)
+    key = f"net.ipv6.conf.{scope}.disable_ipv6"
+    named = "lo" if scope == "lo" else "eth0"
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        shell(lab, "web1", f"sysctl -qw {key}=1")
+        until(lambda: cast.says("web1", f"can't serve: IPv6 is off on {named}"), what="the log")
+        until(lambda: cast.owned() == [0, 256], what="web1 to give")
+        assert lab.run("web1", ["vipnft", "status"]).returncode == 3
+        shell(lab, "clients", f"ping -c2 -W5 {VIP}; ping -c2 -W5 {VIP6}")
+        shell(lab, "web1", f"sysctl -qw {key}=0")
+        until(lambda: cast.says("web1", "no longer: IPv6 is off"), what="the log")
+        even(cast)
+        assert lab.run("web1", ["vipnft", "status"]).returncode == 0
 
 
 def test_an_interface_that_goes_and_comes_back(lab_up: LabUp, tmp_path: Path) -> None:

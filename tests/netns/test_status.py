@@ -43,6 +43,8 @@ TAMPERED = {
         "ip addr del 2001:db8::100/128 dev lo",
         "2001:db8::100 is gone from lo",
     ),
+    "IPv6 is off": ("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1", "IPv6 is off on eth0"),
+    "IPv6 is off on lo": ("sysctl -qw net.ipv6.conf.lo.disable_ipv6=1", "IPv6 is off on lo"),
     "a setting": ("sysctl -qw net.ipv4.conf.eth0.arp_ignore=0", "arp_ignore is 0"),
 }
 SWITCH_TAMPERED = {
@@ -65,6 +67,8 @@ def test_every_difference_is_named_and_mended(lab_up: LabUp, mode: Mode) -> None
     cases = {**TAMPERED, **(SWITCH_TAMPERED if mode is Mode.SWITCH else HUB_TAMPERED)}
     mend = {
         "the address is on the interface": "ip addr del 192.0.2.100/24 dev eth0",
+        "IPv6 is off": "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0",
+        "IPv6 is off on lo": "sysctl -qw net.ipv6.conf.lo.disable_ipv6=0",
         "the listen MAC as own": "ip link set eth0 address 02:00:00:00:00:01",
     }
     for case, (script, named) in cases.items():

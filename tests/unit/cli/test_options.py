@@ -1,10 +1,13 @@
 """Times and names on the command line."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.samples import small
-from vipnft.cli.options import here, seconds, whole_seconds
-from vipnft.errors import UsageError
+from vipnft.cli.options import here, load, seconds, whole_seconds
+from vipnft.config.writer import render
+from vipnft.errors import ConfigError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -57,3 +60,19 @@ def test_a_machine_is_known_by_its_name_whole_or_short(
     assert here(small(), "") == "web1"
     with pytest.raises(UsageError, match=r"'web1\.example\.org' is not in cluster"):
         here(small(), "web1.example.org")  # what was said is meant as it is
+
+
+def test_a_file_with_a_byte_order_mark_is_as_one_without(tmp_path: Path) -> None:
+    file, marked = tmp_path / "plain.toml", tmp_path / "marked.toml"
+    file.write_text(render(small(hosts=2)), encoding="utf-8")
+    marked.write_text(file.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert marked.read_bytes()[:3] == b"\xef\xbb\xbf"
+    assert load(marked) == load(file)
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text(render(small(hosts=2)), encoding="utf-16")
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert str(caught.value) == f"{file}: is not UTF-8 text (byte 0); save it as UTF-8"
