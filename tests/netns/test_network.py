@@ -206,10 +206,26 @@ def test_an_agent_warns_when_it_alone_takes_nothing(lab_up: LabUp, tmp_path: Pat
 def test_check_tells_what_costs_nobody_expects(lab_up: LabUp) -> None:
     """A weight too small for one bucket, and addresses that arp_ignore will silence."""
     lab = lab_up(hosts=2)
-    shell(lab, "web1", "ip addr add 192.0.2.77/32 dev lo")
+    shell(
+        lab,
+        "web1",
+        "ip addr add 192.0.2.77/32 dev lo; ip link add any type bridge; ip link set any up;"
+        "ip addr add 192.0.2.78/32 dev any; ip addr add 192.0.2.79/32 dev any",
+    )
     lab.config.write_text(with_weights(lab.config.read_text(), {"web2": 1000}))
     shell(lab, "web1", f"chmod 644 {lab.config}")
     said = lab.run("web1", ["vipnft", "check"]).stdout
     assert "can be read by others, and holds the seed" in said
     assert "warn  web1 has weight 1 of 1001, which is less than one of 256 buckets" in said
-    assert "warn  192.0.2.77 on lo: where routers find it by ARP on the segment" in said
+    silenced = (
+        "warn  192.0.2.77 on lo: where routers find it by ARP on the segment",
+        "warn  192.0.2.78, 192.0.2.79 on any: where routers find it by ARP on the segment",
+    )
+    assert all(line in said for line in silenced)
+    shell(lab, "router", "ping -c1 -W5 192.0.2.78; ip neigh flush all")
+    lab.run("web1", ["vipnft", "apply", "--switch"], check=True)
+    assert lab.run("router", ["ping", "-c1", "-W1", "192.0.2.78"]).returncode != 0
+    assert all(line in lab.run("web1", ["vipnft", "check"]).stdout for line in silenced)
+    lab.run("web1", ["vipnft", "down"], check=True)
+    shell(lab, "web1", "sysctl -qw net.ipv4.conf.all.arp_ignore=1")
+    assert "by ARP" not in lab.run("web1", ["vipnft", "check"]).stdout, "it is the user's own wish"

@@ -53,7 +53,7 @@ def machine(cluster: Cluster, name: str) -> list[Finding]:
             *_others(cluster, list(_there(found, nics))),
             *_loopback(found),
             *_shares(cluster, name),
-            *_silenced(links, applied, cluster),
+            *_silenced(links, applied, cluster, nics),
             *(finding for nic in nics for finding in _settings(nic)),
             *_conntrack(),
             *_other_tables(),
@@ -250,18 +250,31 @@ def _shares(cluster: Cluster, name: str) -> Iterator[Finding]:
         )
 
 
-def _silenced(links: Links, applied: Applied | None, cluster: Cluster) -> Iterator[Finding]:
+def _silenced(
+    links: Links, applied: Applied | None, cluster: Cluster, nics: Sequence[Nic]
+) -> Iterator[Finding]:
     """Tell of addresses that nobody will find any more: arp_ignore, which keeps the stack from
-    answering for the VIPs, keeps it from answering for all that stands on lo."""
+    answering for the VIPs, keeps it from answering for all that stands on another interface."""
     known = {str(vip) for vip in cluster.vips} | set(applied.addresses if applied else ())
-    more = [address for address in links.on_loopback() if address not in known]
-    if more:
+    found = links.elsewhere([nic.interface for nic in nics])
+    more = {address: where for address, where in found.items() if address not in known}
+    if not any(_answered(nic, applied) for nic in nics):
+        return
+    for where in dict.fromkeys(more.values()):
+        addresses = ", ".join(one for one in more if more[one] == where)
         yield Finding(
             Grade.WARN,
-            f"{', '.join(more)} on lo: where routers find it by ARP on the segment, they no longer"
+            f"{addresses} on {where}: where routers find it by ARP on the segment, they no longer"
             " do, since arp_ignore is set there",
             "put it on the interface itself",
         )
+
+
+def _answered(nic: Nic, applied: Applied | None) -> bool:
+    """Tell whether the stack answers ARP on an interface for the addresses of others, or did."""
+    key = f"net/ipv4/conf/{nic.interface}/arp_ignore"
+    before = applied.sysctls.get(key) if applied else None
+    return {before or sysctl.read(key), sysctl.read("net/ipv4/conf/all/arp_ignore")} == {"0"}
 
 
 def _loopback(found: preflight.Machine) -> Iterator[Finding]:

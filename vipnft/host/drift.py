@@ -158,7 +158,7 @@ def _link(applied: Applied, nic: Nic, link: LinkFacts) -> Iterator[str]:
     if not link.usable:
         yield f"interface {interface} is down or has no carrier"
     if link.enslaved:
-        yield f"interface {interface} is a port of a bridge or bond, which takes its frames"
+        yield f"interface {interface} is a port of a bridge or bond, or in a VRF"
     for group in ndp.groups(nic, applied.mode):
         if group not in link.groups:
             yield f"{interface} has left the group {group}"

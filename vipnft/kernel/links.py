@@ -6,6 +6,7 @@ Rule 2: an interface may go between any two calls: then what was asked of it is 
 
 import errno
 import socket
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -105,17 +106,18 @@ class Links:
         return {address: tuple(held) for address, held in found.items()}
 
     @refusal("the kernel does not tell its addresses")
-    def on_loopback(self) -> tuple[str, ...]:
-        """Return the IPv4 addresses on lo that are not its own."""
-        lo = self.find("lo")
-        if lo is None:
-            return ()
-        every = self._ipr.get_addr(family=socket.AF_INET, index=lo.index)
-        return tuple(
-            address
-            for address in (one.get("local") or one.get("address") for one in every)
-            if not IPv4Address(address).is_loopback
-        )
+    def elsewhere(self, interfaces: Collection[str]) -> dict[str, str]:
+        """Return the IPv4 addresses that stand alone (/32) on others than these interfaces and than
+        tunnels, as service addresses do, and all of lo's but its own; with where they stand."""
+        others = [one for one in self.every() if one.mac and one.name not in interfaces]
+        several = {one.index: one for one in others}
+        found = {
+            one.get("local") or one.get("address"): several[one["index"]].name
+            for one in self._ipr.get_addr(family=socket.AF_INET)
+            if one["index"] in several
+            and (one["prefixlen"] == _LENGTH[socket.AF_INET] or several[one["index"]].loopback)
+        }
+        return {one: where for one, where in found.items() if not IPv4Address(one).is_loopback}
 
     @refusal("the kernel does not tell its routes")
     def conflict(self, address: Address) -> str:

@@ -34,6 +34,7 @@ ARGUMENTS = {
     "link": LINK,
     "index": LINK.index,
     "group": "239.255.2.1",
+    "interfaces": ["gone0"],
     "mac": "02:00:00:00:00:02",
 }
 ASKED = [name for name, _ in inspect.getmembers(Links, inspect.isfunction) if name[0] != "_"]

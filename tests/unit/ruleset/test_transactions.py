@@ -11,6 +11,7 @@ import pytest
 
 from tests.samples import LISTEN, OWN, small
 from vipnft.buckets.phases import phases
+from vipnft.host.settings import ipv6_switches, wanted_sysctls
 from vipnft.model import Affinity, Cluster, Mode, Protocol, Segment, Service
 from vipnft.ruleset import transactions
 from vipnft.ruleset.nftjson import Command, Commands
@@ -220,6 +221,22 @@ def test_each_base_chain_means_the_interface_that_the_theory_says() -> None:
                 if "hook" in chain:
                     found[chain["family"], chain["name"]] = meant(commands, chain)
     assert {(family, name): where for family, name, where in said} == found
+
+
+def test_each_setting_is_one_that_the_theory_names() -> None:
+    """Likewise; what is not the segment's is `lo`'s."""
+    text = (Path(__file__).parents[3] / "docs/design.md").read_text(encoding="utf-8")
+    _, _, text = text.partition("## Which interface a rule means")
+    text, _, _ = text.partition("\n## ")
+    rows = re.findall(r"^\| (`[a-z0-9_`, ]+`) \| [^|]* \| ([^|]+) \|", text, re.MULTILINE)
+    said = {name: where for names, where in rows for name in re.findall(r"`(\w+)`", names)}
+    nic = BOTH.nics("web1")[0]
+    keys = {key for mode in Mode for key in wanted_sysctls([nic.interface], mode)}
+    assert all(f"/{nic.interface}/" in key for key in keys)
+    found = {key.rpartition("/")[2]: "the segment's" for key in keys}
+    assert set(ipv6_switches([nic]).values()) == {nic.interface, "lo"}
+    found["disable_ipv6"] = "the segment's and `lo`"
+    assert said == found
 
 
 def meant(commands: Commands, chain: dict[str, Any]) -> str:
