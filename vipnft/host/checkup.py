@@ -50,7 +50,7 @@ def machine(cluster: Cluster, name: str) -> list[Finding]:
             *known,
             *preflight.findings(found, cluster, name, wanted, applied),
             *(_filter(links, link, nic, applied) for nic, link in _there(found, nics)),
-            *_others(cluster, list(_there(found, nics))),
+            *_others(cluster, found, nics),
             *_loopback(found),
             *_shares(cluster, name),
             *_silenced(links, applied, cluster, nics),
@@ -222,8 +222,9 @@ def _driver(link: Link) -> str:
         return link.kind or "virtual"
 
 
-def _others(cluster: Cluster, there: Sequence[tuple[Nic, Link]]) -> Iterator[Finding]:
+def _others(cluster: Cluster, found: preflight.Machine, every: Sequence[Nic]) -> Iterator[Finding]:
     """Ask the segments who has the VIPs, where that can be done."""
+    there = _there(found, every)
     nics = [nic for nic, link in there if link.up and link.carrier and link.mac]
     if os.geteuid() != 0 or not nics:
         return
@@ -235,7 +236,7 @@ def _others(cluster: Cluster, there: Sequence[tuple[Nic, Link]]) -> Iterator[Fin
         return
     for claim in sorted(claims):
         yield Finding(Grade.FAIL, str(claim), duplicate.REMEDY)
-    for why in inquiry.unasked:
+    for why in inquiry.unasked if not found.without_ipv6 else ():
         yield Finding(Grade.WARN, why, "see that the interface has a link-local address")
 
 
