@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -102,9 +102,13 @@ def test_status_goes_on_where_nobody_can_be_asked(lab_up: LabUp) -> None:
 
 
 def test_agents_notice_it_and_its_end(lab_up: LabUp, tmp_path: Path) -> None:
+    """It has the one VIP when they start, and takes the other later."""
     lab = lab_up(hosts=2)
-    with stranger(lab) as (run, mac), serving(lab, tmp_path) as cast:
-        run(f"{TAKES[VIP]}; {TAKES[VIP6]}")
+    with ExitStack() as stack:
+        run, mac = stack.enter_context(stranger(lab))
+        run(TAKES[VIP])
+        cast = stack.enter_context(serving(lab, tmp_path))
+        run(TAKES[VIP6])
         warnings = [f"WARNING: {found(vip, mac)}" for vip in (VIP, VIP6)]
         ends = [f"s: {found(vip, mac)}" for vip in (VIP, VIP6)]
 
