@@ -46,7 +46,7 @@ FLUSH = "while sleep 0.1; do conntrack -F; done >&- 2>&- &"
 _MOST = "/proc/sys/net/netfilter/nf_conntrack_max"
 _ENTRY = "-I -p udp -s 10.{}.{}.{} -d 10.0.0.1 --sport 9 --dport 9 -t 600 {}\n"
 # It ends with an error where the table is full.
-_FILL = "conntrack -R {file} || test $(conntrack -C) -gt 200000"
+_FILL = f"conntrack -R {{file}} || test $(conntrack -C) -gt $(($(cat {_MOST}) * 99 / 100))"
 
 
 def entries(file: Path, flags: str) -> None:

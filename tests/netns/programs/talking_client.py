@@ -16,7 +16,7 @@ from collections import Counter
 from typing import Any
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-TIMEOUT_S = 60.0
+TIMEOUT_S = 300.0
 LOOK_S = 0.02
 
 
