@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.netns.labs import name
 from vipnft.lab.lab import Lab
+from vipnft.model import Mode
 
 _NUMBER = itertools.count()
 
@@ -45,3 +47,17 @@ def lab_up() -> Iterator[LabUp]:
     yield up
     for lab in labs:
         lab.down()
+
+
+@pytest.fixture(scope="module")
+def switch() -> Iterator[Lab]:
+    """Three hosts at a switch, where nothing is applied."""
+    with Lab.up(name("switch"), 3) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Lab]:
+    """Three hosts at a hub, where nothing is applied."""
+    with Lab.up(name("hub"), 3, Mode.HUB) as lab:
+        yield lab
