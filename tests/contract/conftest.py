@@ -107,3 +107,10 @@ def opened(cluster: str) -> Iterator[Opener]:
 @pytest.fixture
 def store(backend: Backend, opened: Opener) -> Store:
     return opened(backend.url)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Etcd]:
+    """An etcd that the test may break."""
+    with Etcd(tmp_path) as etcd:
+        yield etcd

@@ -12,12 +12,18 @@ import socket
 import subprocess
 import time
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+def b64(text: str) -> str:
+    """Return text as etcd's JSON has keys and values."""
+    return b64encode(text.encode()).decode()
 
 
 class Etcd:
