@@ -233,5 +233,10 @@ def long_functions() -> Iterator[str]:
 
 
 def test_no_module_is_past_400_lines() -> None:
-    lines = {path: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    every = [
+        path
+        for part in ("vipnft", "tests", "packaging")
+        for path in (PACKAGE.parent / part).rglob("*.py")
+    ]
+    lines = {path: len(path.read_text().splitlines()) for path in every}
     assert not {str(path): n for path, n in lines.items() if n > 400}
