@@ -4,6 +4,7 @@ Rule 1: the store is given less time than the lease has, so that a beat that han
         while there is still time for the next.
 Rule 2: that the store is away, and that it is back, is a line in the log each. A store whose
         table can't be used is away.
+Rule 3: keys that no agent of this file could have written are as absent, and are a line, too.
 """
 
 import time
@@ -11,11 +12,26 @@ from collections.abc import Callable, Mapping
 
 from vipnft.agent import systemd
 from vipnft.agreement.effects import Reply, Transact
-from vipnft.agreement.records import TABLE, AgreementError, Member, members, require_legible
+from vipnft.agreement.records import (
+    TABLE,
+    AgreementError,
+    Member,
+    members,
+    require_legible,
+    strangers,
+)
 from vipnft.model import Agents, Snapshot, StoreLoss
-from vipnft.store.contract import Answer, Store, StoreError, StoreUnknown, StoreUnreachable
+from vipnft.store.contract import (
+    Answer,
+    Store,
+    StoreCorrupt,
+    StoreError,
+    StoreUnknown,
+    StoreUnreachable,
+)
 
 _BACKOFF_S = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
+_SHOWN = 3  # of the keys that are nobody's
 
 Log = Callable[[str], None]
 
@@ -23,9 +39,19 @@ Log = Callable[[str], None]
 class Exchange:
     """One life's; `hints` is readable when the table has changed, None where nobody tells."""
 
-    def __init__(self, store: Store, agents: Agents, log: Log, *, deal: str, buckets: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        agents: Agents,
+        log: Log,
+        *,
+        deal: str,
+        buckets: int,
+        hosts: frozenset[str],
+    ) -> None:
         self._store, self._agents, self._log = store, agents, log
-        self._deal, self._buckets = deal, buckets
+        self._deal, self._buckets, self._hosts = deal, buckets, hosts
+        self._strange = False
         self._timeout = agents.lease / 4
         self._snapshot: Snapshot = {}
         self._away_since: float | None = None
@@ -41,7 +67,7 @@ class Exchange:
             try:
                 self._ask({}, {}, max(self._timeout, 1.0))
                 break
-            except (StoreUnreachable, StoreUnknown, AgreementError) as error:
+            except (StoreUnreachable, StoreUnknown, StoreCorrupt, AgreementError) as error:
                 self._log(f"{error}; asked again in {wait:g} s")
                 systemd.status(str(error))
             if not pause(wait):
@@ -64,6 +90,7 @@ class Exchange:
             self._log(f"the store answers again after {now - self._away_since:.1f} s")
             self._away_since = None
         self._snapshot = snapshot
+        self._say_strangers(snapshot)
         return Reply(done, snapshot, now)
 
     def _ask(
@@ -73,6 +100,17 @@ class Exchange:
         answer = self._store.transact(versions, puts, timeout=timeout)
         require_legible(answer.snapshot, self._deal, self._buckets)
         return answer
+
+    def _say_strangers(self, snapshot: Snapshot) -> None:
+        """Say which keys are nobody's, when the first of them comes."""
+        found = strangers(snapshot, self._hosts)
+        if found and not self._strange:
+            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            self._log(
+                "WARNING: in the store are keys that no agent of this cluster file could have"
+                f" written; they count for nothing: {', '.join(found[:_SHOWN])}{more}"
+            )
+        self._strange = bool(found)
 
     def _then(self) -> str:
         if self._agents.on_store_loss is StoreLoss.HOLD:

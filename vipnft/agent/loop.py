@@ -76,6 +76,7 @@ def run(orders: Orders, store: Store) -> End:
             orders.log,
             deal=_deal(orders.cluster),
             buckets=orders.cluster.buckets,
+            hosts=frozenset(orders.cluster.weights),
         )
         loop = _Loop(orders, plane, checks, exchange, pace, signals)
         try:
@@ -121,6 +122,7 @@ class _Loop:
             incarnation,
             o.cluster.agents.lease,
             o.cluster.buckets,
+            frozenset(o.cluster.weights),
             former=former,
             deal=_deal(o.cluster),
             hold_on_loss=o.cluster.agents.on_store_loss is StoreLoss.HOLD,

@@ -114,12 +114,14 @@ class Wish:
 @dataclass(frozen=True, slots=True)
 class Params:
     """Who this agent is: its host, this life's mark and those of lives before it on this
-    machine (which are over), lease in seconds, buckets and how clients are dealt to them."""
+    machine (which are over), lease in seconds, buckets and how clients are dealt to them.
+    `hosts` are the cluster file's: who is none of them is given nothing."""
 
     me: str
     incarnation: str
     lease: float
     buckets: int
+    hosts: frozenset[str]
     former: frozenset[str] = frozenset()
     deal: str = ""
     hold_on_loss: bool = False

@@ -70,6 +70,10 @@ _TRIES = 5
 _NOBODY = Entry(b"", 0)
 
 
+class _RivalError(Exception):
+    """Another life beats under this host's name, or a key says so."""
+
+
 class _Known:
     """What this life knows of the table: `table` is what the kernel holds, `version` of it in the
     store; `last` the newest that was there, `real` the newest in which anybody owned anything;
@@ -102,6 +106,7 @@ class Life:
         self._known = _Known()
         self._beat = self._mine = 0  # my counter, and my key's version
         self._lives = {params.incarnation, *params.former}
+        self._buried = -1  # the version of a key whose life, another machine's, is over
         self._slot = 0
         self._order = Order()
         self._peers = Peers(params.me, params.lease)
@@ -110,7 +115,18 @@ class Life:
     def live(self) -> Effects:
         """Beat until asked to stop and everything is given away; returns why it ended."""
         yield Flush()
-        yield from self._meet((yield from self._until_known()))
+        while True:
+            yield from self._meet((yield from self._until_known()))
+            try:
+                return (yield from self._serve())
+            except _RivalError:
+                # A key that somebody wrote once is no machine: whether it moves will tell.
+                yield Adopt(None, self.params.me)
+                yield Note("another agent's key under this name: silent until it has stood still")
+                self._known = _Known()
+
+    def _serve(self) -> Effects:
+        """Beat as `live` does; _RivalError where another life's key stands in place of mine."""
         while True:
             said = yield from self._renew(self.params.lease)
             if said is None:
@@ -197,18 +213,16 @@ class Life:
         )
 
     def _recognize(self, said: Reply) -> None:
-        """Learn my own key's version; another life under my name ends this one."""
-        entry = said.snapshot.get(key_of(self.params.me))
-        if entry is None:
-            self._mine = 0
-            return
-        member = Member.load(entry.value)
-        if member is not None and member.incarnation not in self._lives:
-            raise UsageError(
-                f"another machine runs an agent as {self.params.me}",
-                fix="give each machine its own name (--host)",
-            )
+        """Learn my own key's version; _RivalError if it is another life's."""
+        entry = said.snapshot.get(key_of(self.params.me), _NOBODY)
+        if entry.version != self._buried and not self._is_mine(entry):
+            raise _RivalError
         self._mine = entry.version
+
+    def _is_mine(self, entry: Entry) -> bool:
+        """Tell whether a key under my name is no other life's."""
+        member = Member.load(entry.value)
+        return member is None or member.incarnation in self._lives
 
     def _until_known(self) -> Generator[Effect, Any, Reply]:
         """Ask until the store answers; who holds carries on with what is in the kernel."""
@@ -231,11 +245,14 @@ class Life:
         member, since = Member.load(first.value), said.now
         while member and member.incarnation not in self._lives:
             if said.now - since >= patience(member.lease):
-                self._lives.add(member.incarnation)  # it is over
+                self._buried = first.version  # it is over
                 break
             self.wish = yield Wait()
             said = yield from self._until_known()
-            if said.snapshot.get(me, _NOBODY).version != first.version:
+            entry = said.snapshot.get(me, _NOBODY)
+            if entry.version != first.version:
+                if self._is_mine(entry):
+                    break
                 raise UsageError(
                     f"an agent beats as {self.params.me} already",
                     fix="stop it, or give this machine its own name (--host)",
@@ -277,7 +294,7 @@ class Life:
     def _step(self, said: Reply) -> Step | None:
         """Return what is next for the table to become, by this host's hand."""
         lost, me, old = self._peers.lost(said), self.params.me, self._known.table
-        known = members(said.snapshot)
+        known = self._fellows(said)
         living = {h: m for h, m in known.items() if h == me or self._peers.has_moved(h)}
         shares = weights({host: m for host, m in living.items() if host not in lost})
         if old is None:
@@ -295,6 +312,10 @@ class Life:
         if over:
             return drained(old, over, me)
         return None
+
+    def _fellows(self, said: Reply) -> dict[str, Member]:
+        """Return the keys of those that may be given anything: the cluster file's hosts."""
+        return {h: m for h, m in members(said.snapshot).items() if h in self.params.hosts}
 
     def _takeover(
         self, old: Table, target: tuple[str, ...], lost: set[str], said: Reply
@@ -349,5 +370,6 @@ class Life:
         if self._known.table is None:
             return True
         part = Adopt(self._known.table, self.params.me)
-        others = {h: m for h, m in members(said.snapshot).items() if h != self.params.me}
+        known, away = self._fellows(said), {self.params.me} | self._peers.lost(said)
+        others = {host: member for host, member in known.items() if host not in away}
         return not (part.owned or part.draining) or not any(weights(others).values())

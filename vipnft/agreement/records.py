@@ -12,7 +12,7 @@ import enum
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
 
@@ -73,8 +73,8 @@ class Table:
                     f"the table in the store has format {known:d}, this is {_FORMAT}",
                     fix="upgrade vipnft on this host",
                 )
-            owners = tuple(found["owners"])
-            drains = {int(b): frozenset(hosts) for b, hosts in found["drains"].items()}
+            owners = tuple(_list(found["owners"]))
+            drains = {int(b): frozenset(_list(hosts)) for b, hosts in found["drains"].items()}
             if not 0 < len(owners) <= MAX_BUCKETS or not all(0 <= b < len(owners) for b in drains):
                 raise ValueError("a bucket without an owner")
             for name in set(owners).union(*drains.values()):
@@ -131,7 +131,7 @@ class Member:
                 _seconds(found["lease"]),
                 _number(found["weight"], _MOST_WEIGHT),
                 Standing(found["standing"]),
-                bool(found["hold"]),
+                _flag(found["hold"]),
                 _number(found.get("taken", 0), _MOST),
             )
         except (ValueError, KeyError, TypeError, OverflowError):
@@ -152,13 +152,18 @@ class Order:
     @classmethod
     def load(cls, value: bytes) -> "Order":
         """Read what `dump` wrote; anything else orders nothing."""
+        return cls.read(value) or cls()
+
+    @classmethod
+    def read(cls, value: bytes) -> "Order | None":
+        """Read what `dump` wrote; None for anything else."""
         try:
             found = _document(value, _KEY_BYTES)
             weight = found["weight"]
             known = None if weight is None else _number(weight, _MOST_WEIGHT)
-            return cls(known, bool(found["drained"]))
+            return cls(known, _flag(found["drained"]))
         except (ValueError, KeyError, TypeError):
-            return cls()
+            return None
 
 
 def _document(value: bytes, most: int) -> dict[str, Any]:
@@ -185,10 +190,24 @@ def _number(value: object, most: int) -> int:
     return value
 
 
-def _seconds(value: object) -> float:
+def _flag(value: object) -> bool:
+    """Return true or false; ValueError for anything else."""
+    if type(value) is not bool:
+        raise ValueError("neither true nor false")
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    """Return a list; ValueError for anything else."""
+    if not isinstance(value, list):
+        raise ValueError("no list")
+    return value
+
+
+def _seconds(value: Any) -> float:
     """Return a lease that a file may have; ValueError for anything else."""
     least, most = _LEASE_S
-    if not isinstance(value, int | float) or not least <= value <= most:
+    if type(value) not in {int, float} or not least <= value <= most:
         raise ValueError("no such lease")
     return float(value)
 
@@ -223,6 +242,19 @@ def members(snapshot: Snapshot) -> dict[str, Member]:
         if key.startswith("host/") and _NAMED.fullmatch(host := key.removeprefix("host/"))
     }
     return {host: member for host, member in loaded.items() if member is not None}
+
+
+def strangers(snapshot: Snapshot, hosts: Collection[str]) -> list[str]:
+    """Return the keys that no agent of these hosts, nor who orders them, could have written."""
+    found = []
+    for key, entry in snapshot.items():
+        kind, _, host = key.partition("/")
+        one: object = None
+        if host in hosts and kind in {"host", "order"}:
+            one = Member.load(entry.value) if kind == "host" else Order.read(entry.value)
+        if key != TABLE and one is None:
+            found.append(key)
+    return sorted(found)
 
 
 def require_legible(snapshot: Snapshot, deal: str, buckets: int) -> None:

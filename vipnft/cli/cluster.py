@@ -67,11 +67,13 @@ def _order(
     """Change what is ordered for a host; UsageError where nobody else would be left to serve."""
     from vipnft.agreement.records import Standing, members, order, order_of
 
-    load(config).require_host(host)
+    cluster = load(config)
     store = _open(config, url)
     key = order_of(host)
     while True:
         snapshot = store.transact({}, {}, timeout=_STORE_POLL_S).snapshot
+        if host not in members(snapshot):  # one in nobody's file may hold what it was given
+            cluster.require_host(host)
         others = {name: m for name, m in members(snapshot).items() if name != host}
         left = [
             name

@@ -1,0 +1,54 @@
+"""What an agent makes of its store: what is bad in it is said once, and waited for."""
+
+from pathlib import Path
+
+from vipnft.agent.exchange import Exchange
+from vipnft.agreement.effects import Transact
+from vipnft.agreement.records import TABLE, Table
+from vipnft.model import Agents
+from vipnft.store.sqlite import SqliteStore
+
+OWNERS = ("a", "b")
+
+
+def exchange(file: Path, lines: list[str]) -> tuple[Exchange, SqliteStore]:
+    store = SqliteStore.at(f"sqlite://{file}", "dns")
+    hosts = frozenset(OWNERS)
+    return Exchange(store, Agents(), lines.append, deal="x", buckets=2, hosts=hosts), store
+
+
+def test_keys_that_are_nobodys_are_said_once(tmp_path: Path) -> None:
+    lines: list[str] = []
+    asked, store = exchange(tmp_path / "s.db", lines)
+    for key in ("host/evil", "host/a\x1b]0;owned\x07", "order/b"):
+        store.transact({}, {key: b"{"}, timeout=5)
+        assert asked.transact(Transact({}, {}))
+    assert len(lines) == 1
+    assert "host/evil" in lines[0]
+
+
+def test_a_table_that_can_not_be_used_is_a_store_that_is_away(tmp_path: Path) -> None:
+    lines: list[str] = []
+    asked, store = exchange(tmp_path / "s.db", lines)
+    for _ in range(3):
+        store.transact({}, {TABLE: b"[" * 100_000}, timeout=5)
+        assert asked.transact(Transact({}, {})) is None
+    assert len(lines) == 1
+    store.transact({}, {TABLE: Table(OWNERS, {}, "x").dump()}, timeout=5)
+    assert asked.transact(Transact({}, {}))
+    assert "answers again" in lines[1]
+
+
+def test_at_the_start_it_waits_for_a_store_that_can_be_read(tmp_path: Path) -> None:
+    lines: list[str] = []
+    file = tmp_path / "s.db"
+    file.write_bytes(b"no database" * 100)
+    asked, store = exchange(file, lines)
+
+    def pause(_: float) -> bool:
+        file.unlink(missing_ok=True)
+        return True
+
+    assert asked.reach(pause)
+    assert len(lines) == 1
+    store.close()
