@@ -178,9 +178,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agents:
-    """How a cluster's agents work; `lease` and `beat` in seconds."""
+    """How a cluster's agents work; `lease` and `beat` in seconds. `password_file` has the password
+    of the store's user, where the URL has none."""
 
     store: str = ""
+    password_file: str = ""
     lease: float = 1.0
     beat: float = 0.2
     on_store_loss: StoreLoss = StoreLoss.FENCE

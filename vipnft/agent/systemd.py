@@ -10,6 +10,8 @@ import socket
 import time
 from contextlib import suppress
 
+from vipnft.shown import printable
+
 _WATCHDOG_S = 0.1
 """Seconds to wait where the service manager does not read: a lease can't wait longer."""
 
@@ -54,7 +56,7 @@ def watchdog_interval() -> float | None:
 
 
 def _status(text: str) -> tuple[str, ...]:
-    return (f"STATUS={' '.join(text.split())}",) if text else ()
+    return (f"STATUS={printable(' '.join(text.split()))}",) if text else ()
 
 
 def _send(*lines: str) -> None:

@@ -3,9 +3,6 @@
 import os
 import signal
 import sys
-from typing import Annotated
-
-import typer
 
 from vipnft.cli.options import (
     DEFAULT_CONFIG,
@@ -15,13 +12,15 @@ from vipnft.cli.options import (
     Hub,
     Igmp,
     Multicast,
+    StoreUrl,
     Switch,
     here,
     load,
     pick_mode,
+    pick_store,
     seconds,
 )
-from vipnft.errors import UsageError
+from vipnft.cli.output import say
 
 
 def agent(
@@ -31,9 +30,7 @@ def agent(
     igmp: Igmp = False,
     config: Config = DEFAULT_CONFIG,
     host: HostName = "",
-    store: Annotated[
-        str, typer.Option(metavar="URL", help="sqlite:///path or etcd://...; else the file's.")
-    ] = "",
+    store: StoreUrl = "",
     drain: Drain = "5m",
 ) -> None:
     """Keep this host in step with the others, and take over from the dead, until stopped.
@@ -45,17 +42,12 @@ def agent(
     from vipnft.agent.signals import HANDLED
     from vipnft.agreement.effects import End
     from vipnft.host.preflight import require_privileged
-    from vipnft.store.opening import open_store
+    from vipnft.store import opening
 
     cluster = load(config)
     mode = pick_mode(hub, switch, multicast, igmp, file=cluster.mode)
     name = here(cluster, host)
-    url = store or cluster.agents.store
-    if not url:
-        raise UsageError(
-            "agents need a store to agree through, and none is given",
-            fix='[cluster] store = "etcd://..." in the file, or --store URL',
-        )
+    url = pick_store(store, cluster)
     require_privileged()
     orders = Orders(
         cluster=cluster,
@@ -65,8 +57,10 @@ def agent(
         reread=lambda: load(config).require_host(name),
         log=_log,
     )
-    print(f"agent of {name} in cluster {cluster.name!r}, {mode} mode", file=sys.stderr, flush=True)
-    ended = run(orders, open_store(url, cluster.name))
+    _log(f"agent of {name} in cluster {cluster.name!r}, {mode} mode")
+    for advice in opening.advice(url, cluster.agents.password_file):
+        _log(f"WARNING: {advice}")
+    ended = run(orders, opening.open_store(url, cluster.name, cluster.agents.password_file))
     if ended is End.RENEWED:
         # Signals are blocked by now and stay so over exec, until the new life listens.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
@@ -74,4 +68,4 @@ def agent(
 
 
 def _log(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(text, error=True)

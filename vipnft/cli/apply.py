@@ -1,6 +1,5 @@
 """The verbs of one host: apply, down."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +18,7 @@ from vipnft.cli.options import (
     pick_mode,
     whole_seconds,
 )
+from vipnft.cli.output import document, say
 from vipnft.errors import UsageError
 from vipnft.model import Cluster, Mode
 
@@ -68,14 +68,13 @@ def apply(
     dead = tuple(takeover or ())
     for_s = whole_seconds(drain)
     outcome = apply_here(cluster, name, mode, drain=for_s, dead=dead, reshuffle=reshuffle)
-    for note in outcome.notes:
-        print(f"vipnft: {note}", file=sys.stderr)
+    say(*(f"vipnft: {note}" for note in outcome.notes), error=True)
     owned = owners_of(cluster, dead).count(name)
     on = ", ".join(nic.interface for nic in cluster.nics(name))
     where = f"{cluster.name}: {name} on {on}, {mode} mode"
-    print(f"{where}: {_done(outcome, owned, cluster.buckets)}")
+    say(f"{where}: {_done(outcome, owned, cluster.buckets)}")
     for gone in set(dead) & set(cluster.weights):
-        print(f"take {gone} out of {config} before the next apply, or it gets its buckets back")
+        say(f"take {gone} out of {config} before the next apply, or it gets its buckets back")
 
 
 def _done(outcome: "Outcome", owned: int, buckets: int) -> str:
@@ -101,10 +100,10 @@ def _dry_run(cluster: Cluster, name: str, mode: Mode, *, as_json: bool) -> None:
     for nic in cluster.nics(name):
         macs[nic.interface] = libc.mac_of(nic.interface) or transactions.STAND_IN_MAC
         if macs[nic.interface] == transactions.STAND_IN_MAC:
-            print(
+            say(
                 f"vipnft: {nic.interface} is not on this machine; its MAC is shown as"
                 f" {transactions.STAND_IN_MAC}",
-                file=sys.stderr,
+                error=True,
             )
     share = phases(owners_of(cluster), {}, name, 0)
     with Links() as links:
@@ -112,9 +111,9 @@ def _dry_run(cluster: Cluster, name: str, mode: Mode, *, as_json: bool) -> None:
     commands = transactions.whole(cluster, name, mode, macs, share, vlans, granted=True)
     listing = scratch.listing(commands, TABLES, list(macs))
     if as_json:
-        print(nftjson.render(commands), end="")
+        document(nftjson.render(commands), end="")
     else:
-        print("".join(listing.values()), end="")
+        document("".join(listing.values()), end="")
 
 
 def down(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
@@ -125,6 +124,5 @@ def down(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
     from vipnft.host.down import down as down_here
 
     outcome = down_here()
-    for note in outcome.notes:
-        print(f"vipnft: {note}", file=sys.stderr)
-    print("this host is as it was" if outcome.changed else "nothing is applied here")
+    say(*(f"vipnft: {note}" for note in outcome.notes), error=True)
+    say("this host is as it was" if outcome.changed else "nothing is applied here")

@@ -3,6 +3,7 @@
 import typer
 
 from vipnft.cli.options import DEFAULT_CONFIG, Config, HostName, here, load
+from vipnft.cli.output import say
 
 
 def check(
@@ -15,11 +16,16 @@ def check(
 
     cluster = load(config)
     name = here(cluster, host)
-    print(f"{Grade.OK:<5} {config}: cluster {cluster.name!r}, {len(cluster.hosts)} hosts")
-    found = [*checkup.secrecy(config.stat().st_mode, config), *checkup.machine(cluster, name)]
+    say(f"{Grade.OK:<5} {config}: cluster {cluster.name!r}, {len(cluster.hosts)} hosts")
+    agents = cluster.agents
+    found = [
+        *checkup.secrecy(config.stat().st_mode, config),
+        *checkup.store(agents.store, agents.password_file),
+        *checkup.machine(cluster, name),
+    ]
     for finding in found:
-        print(f"{finding.grade:<5} {finding.what}")
+        say(f"{finding.grade:<5} {finding.what}")
         if finding.fix:
-            print(f"      fix: {finding.fix}")
+            say(f"      fix: {finding.fix}")
     if any(finding.grade is Grade.FAIL for finding in found):
         raise typer.Exit(1)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vipnft.cli.options import DEFAULT_CONFIG, Config, load
+from vipnft.cli.options import DEFAULT_CONFIG, Config, StoreUrl, load, pick_store
+from vipnft.cli.output import document, say
 from vipnft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,16 +22,13 @@ _STORE_POLL_S = 5.0  # seconds in which a store must answer a person
 _LOOK_S = 0.05
 
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="A host of the cluster file.")]
-Url = Annotated[
-    str, typer.Option("--store", metavar="URL", help="The agents' store; else the file's.")
-]
 
 
 def weight(
     host: HostName,
     share: Annotated[int, typer.Argument(metavar="N", help="Against the others' weights.")],
     config: Config = DEFAULT_CONFIG,
-    store: Url = "",
+    store: StoreUrl = "",
 ) -> None:
     """Change a host's share while its agent runs, from any host; kept until it is changed again."""
     from dataclasses import replace
@@ -38,10 +36,10 @@ def weight(
     if not 0 <= share <= 1000:
         raise UsageError(f"weight {share} can't be used", fix="use a whole number from 0 to 1000")
     _order(config, store, host, lambda order: replace(order, weight=share), serve=share > 0)
-    print(f"{host} has weight {share} now; buckets move as far as they must")
+    say(f"{host} has weight {share} now; buckets move as far as they must")
 
 
-def drain(host: HostName, config: Config = DEFAULT_CONFIG, store: Url = "") -> None:
+def drain(host: HostName, config: Config = DEFAULT_CONFIG, store: StoreUrl = "") -> None:
     """Let a host give its buckets away and keep its connections until they end; until `resume`.
 
     Of a host that carries on without the store (on_store_loss = "hold") and is silent, this says
@@ -50,15 +48,15 @@ def drain(host: HostName, config: Config = DEFAULT_CONFIG, store: Url = "") -> N
     from dataclasses import replace
 
     _order(config, store, host, lambda order: replace(order, drained=True), serve=False)
-    print(f"{host} gives its buckets away; `vipnft resume {host}` ends that")
+    say(f"{host} gives its buckets away; `vipnft resume {host}` ends that")
 
 
-def resume(host: HostName, config: Config = DEFAULT_CONFIG, store: Url = "") -> None:
+def resume(host: HostName, config: Config = DEFAULT_CONFIG, store: StoreUrl = "") -> None:
     """Give a drained host its share again."""
     from dataclasses import replace
 
     _order(config, store, host, lambda order: replace(order, drained=False), serve=True)
-    print(f"{host} takes its share again")
+    say(f"{host} takes its share again")
 
 
 def _order(
@@ -104,22 +102,17 @@ def show(config: Path, url: str, *, as_json: bool) -> None:
         last = store.transact({}, {}, timeout=_STORE_POLL_S).snapshot
     report = cluster_report.build(load(config).name, last, _silent(first, last))
     if as_json:
-        print(json.dumps(cluster_report.document(report), indent=1))
+        document(json.dumps(cluster_report.document(report), indent=1))
     else:
-        print(cluster_report.text(report))
+        document(cluster_report.text(report))
 
 
 def _open(config: Path, url: str) -> "Store":
     from vipnft.store.opening import open_store
 
     cluster = load(config)
-    chosen = url or cluster.agents.store
-    if not chosen:
-        raise UsageError(
-            "no store is given: without agents there is nothing to ask",
-            fix='[cluster] store = "..." in the file, or --store URL',
-        )
-    return open_store(chosen, cluster.name)
+    chosen = pick_store(url, cluster)
+    return open_store(chosen, cluster.name, cluster.agents.password_file)
 
 
 def _longest(snapshot: "Snapshot") -> float:

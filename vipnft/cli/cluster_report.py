@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from vipnft.agreement.records import TABLE, Standing, Table, members, order
 from vipnft.model import Snapshot
+from vipnft.shown import printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,4 +94,4 @@ def text(report: ClusterReport) -> str:
             f"{host:<12} {one.state:<9} weight {one.weight:<4}"
             f" {len(one.owned):>5} buckets{draining}{ordered}"
         )
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vipnft.cli.options import pick_mode
+from vipnft.cli.output import document, say
 from vipnft.errors import UsageError, VipnftError
 
 if TYPE_CHECKING:
@@ -50,15 +51,15 @@ def up(
         raise UsageError("--store goes with --agents", fix="add --agents, or leave it out")
     lab = Lab.up(name, hosts, pick_mode(hub, switch, multicast, igmp))
     enter = f"vipnft lab exec{'' if name == 'lab' else f' --name {name}'} {lab.hosts[0]} --"
-    print(f"lab {name!r} is up (process {lab.pid}): {', '.join(lab.nodes)}")
+    say(f"lab {name!r} is up (process {lab.pid}): {', '.join(lab.nodes)}")
     if not agents:
-        print(f"try: {enter} vipnft apply --{lab.mode}")
+        say(f"try: {enter} vipnft apply --{lab.mode}")
         return
     from vipnft.lab.agents import start
 
     logs = start(lab, store)
-    print(f"agents run on all hosts; their logs: {logs}/*.log")
-    print(f"try: {enter} vipnft status --cluster")
+    say(f"agents run on all hosts; their logs: {logs}/*.log")
+    say(f"try: {enter} vipnft status --cluster")
 
 
 @app.command()
@@ -67,7 +68,7 @@ def down(name: Name = "lab") -> None:
     from vipnft.lab.lab import Lab
 
     Lab.find(name).down()
-    print(f"lab {name!r} is gone")
+    say(f"lab {name!r} is gone")
 
 
 @app.command("exec", context_settings={"ignore_unknown_options": True})
@@ -99,7 +100,7 @@ def demo(
     result = run_demo(
         pick_mode(hub, switch, multicast, igmp), hosts, clients, name=f"demo-{os.getpid()}"
     )
-    print(json.dumps(_document(result), indent=1) if as_json else _text(result))
+    document(json.dumps(_document(result), indent=1) if as_json else _text(result))
     if not result.flawless:
         raise VipnftError("not every client was answered exactly once", fix="see the figures above")
 

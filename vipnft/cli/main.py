@@ -11,7 +11,8 @@ import typer
 
 from vipnft import __version__
 from vipnft.cli import agent, apply, check, cluster, lab, moves, network, status, store, which
-from vipnft.errors import VipnftError
+from vipnft.cli.output import say
+from vipnft.errors import ConfigError, VipnftError
 
 app = typer.Typer(
     name="vipnft",
@@ -41,7 +42,7 @@ app.add_typer(lab.app, name="lab")
 
 def _version(value: bool) -> None:
     if value:
-        print(f"vipnft {__version__}")
+        say(f"vipnft {__version__}")
         raise typer.Exit
 
 
@@ -57,14 +58,16 @@ def main() -> None:
     try:
         app(prog_name="vipnft")
     except VipnftError as error:
-        print(f"vipnft: {error}", file=sys.stderr)
+        faults = error.faults if isinstance(error, ConfigError) else (error,)
+        first, *more = map(str, faults)
+        say(f"vipnft: {first}", *more, error=True)
         if error.fix:
-            print(f"  fix: {error.fix}", file=sys.stderr)
+            say(*f"  fix: {error.fix}".replace("\n", "\n    ").split("\n"), error=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # such as a full disk behind stdout
-        print(f"vipnft: {error}", file=sys.stderr)
+        say(f"vipnft: {error}", error=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -8,6 +8,7 @@ import typer
 
 from vipnft.buckets.ranges import parse_ranges, ranges
 from vipnft.cli.options import DEFAULT_CONFIG, Config, Drain, load, whole_seconds
+from vipnft.cli.output import document, say
 from vipnft.errors import UsageError
 
 Range = Annotated[str, typer.Argument(metavar="RANGE", help="Buckets, such as 0-15,40.")]
@@ -33,9 +34,9 @@ def plan(
     before = applied.owners if applied else owners_of(load(DEFAULT_CONFIG))
     report = plan_report.build(cluster, before, takeover or ())
     if as_json:
-        print(json.dumps(plan_report.document(report), indent=1))
+        document(json.dumps(plan_report.document(report), indent=1))
     else:
-        print(plan_report.text(report))
+        document(plan_report.text(report))
 
 
 def release(
@@ -54,7 +55,7 @@ def release(
     wanted = _parse(buckets)
     _known(to, config)
     release_here(wanted, to, whole_seconds(drain))
-    print(f"{ranges(wanted)} given to {to}; there: vipnft take {buckets} --from THIS HOST")
+    say(f"{ranges(wanted)} given to {to}; there: vipnft take {buckets} --from THIS HOST")
 
 
 def take(
@@ -76,9 +77,7 @@ def take(
     if source is not None:
         _known(source, config)
     take_here(wanted, source, whole_seconds(drain))
-    print(
-        f"{ranges(wanted)} taken" + (f" from {source}" if source else ", their orphans are reset")
-    )
+    say(f"{ranges(wanted)} taken" + (f" from {source}" if source else ", their orphans are reset"))
 
 
 def _known(name: str, config: Path) -> None:

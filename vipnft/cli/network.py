@@ -18,6 +18,7 @@ from vipnft.cli.options import (
     pick_mode,
     seconds,
 )
+from vipnft.cli.output import say
 from vipnft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def announce(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
     if applied is None:
         raise UsageError("nothing is applied here", fix="vipnft apply --switch")
     count = announce_here(applied)
-    print(f"{len(applied.cluster.vips)} addresses announced, in {count} frames")
+    say(f"{len(applied.cluster.vips)} addresses announced, in {count} frames")
 
 
 def probe(
@@ -82,13 +83,12 @@ def _listen(cluster: "Cluster", name: str, mode: "Mode", until: float) -> None:
     from vipnft.host.probe_exchange import listener
 
     with listener(cluster, name, mode) as here:
-        print(f"{name} listens on {', '.join(here.interfaces)}", flush=True)
+        say(f"{name} listens on {', '.join(here.interfaces)}")
         try:
             for run in here.runs(until):
-                print(
+                say(
                     f"from {run.sender}: {run.listen} to the listen MAC, {run.control} to a MAC"
                     " that nobody has",
-                    flush=True,
                 )
         except KeyboardInterrupt:
             return
@@ -99,14 +99,14 @@ def _probe(cluster: "Cluster", name: str, nic: "Nic", mode: "Mode", count: int) 
     from vipnft.host.probe_exchange import ask
 
     found = ask(cluster, name, nic, mode, count)
-    print(f"{count} frames to {found.listen_mac} from {name} on {nic.interface}, {mode} mode")
+    say(f"{count} frames to {found.listen_mac} from {name} on {nic.interface}, {mode} mode")
     for other in cluster.weights:
         if other in found.heard:
             one = found.heard[other]
-            print(f"  {other}: received {one.listen}, and {one.control} to a MAC that nobody has")
+            say(f"  {other}: received {one.listen}, and {one.control} to a MAC that nobody has")
         elif other != name:
-            print(f"  {other}: no answer")
-    print(found.verdict.what)
+            say(f"  {other}: no answer")
+    say(found.verdict.what)
     if found.verdict.fix:
-        print(f"  fix: {found.verdict.fix}")
+        say(f"  fix: {found.verdict.fix}")
     return found.verdict.good

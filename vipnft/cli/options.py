@@ -1,11 +1,13 @@
 """Options that several verbs share, and the file that they name."""
 
 import socket
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vipnft.cli.output import say
 from vipnft.config import duration
 from vipnft.errors import ConfigError, Fault, UsageError
 from vipnft.model import Cluster, Mode
@@ -27,6 +29,15 @@ Drain = Annotated[
     str,
     typer.Option(
         metavar="TIME", help="How long connections go on where they are: 90s, 5m, 1h; 0: not."
+    ),
+]
+StoreUrl = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="VIPNFT_STORE",
+        metavar="URL",
+        help="The agents' store, sqlite:///path or etcd://...; else the file's.",
     ),
 ]
 HostName = Annotated[str, typer.Option("--host", help="This host's name; else the machine's.")]
@@ -111,6 +122,22 @@ def pick_mode(
             fix="leave the option out, or change the file on every host",
         )
     return mode
+
+
+def pick_store(said: str, cluster: Cluster) -> str:
+    """Return the URL of the agents' store: as said, else the file's; UsageError without one."""
+    if said and "@" in said and any(said in word for word in sys.argv):
+        say(
+            "vipnft: WARNING: anybody on this machine can read the command line, and a password in"
+            " it: put the URL into the file or into VIPNFT_STORE, the password into password_file",
+            error=True,
+        )
+    if not (url := said or cluster.agents.store):
+        raise UsageError(
+            "agents need a store to agree through, and none is given",
+            fix='[cluster] store = "etcd://..." in the file, or --store URL',
+        )
+    return url
 
 
 def here(cluster: Cluster, said: str) -> str:

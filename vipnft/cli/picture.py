@@ -8,6 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from vipnft.cli.status_report import StatusReport, text
+from vipnft.shown import printable
 
 _COLUMNS = 32
 _DIM = 0.25  # brightness of a bucket without traffic
@@ -32,7 +33,7 @@ def draw(report: StatusReport) -> Group:
         share = owners.count(host) / len(owners)
         load = sum(p for b, p in enumerate(packets) if owners[b] == host)
         legend.append("██ ", Style(color=colour(hue, 1.0)))
-        legend.append(f"{host}  {share:.1%} of the buckets, {load:,} packets\n")
+        legend.append(f"{printable(host)}  {share:.1%} of the buckets, {load:,} packets\n")
     if moving:
         legend.append("▒▒ on the move\n")
     return Group(Text(text(report)), Text(""), picture, legend)

@@ -8,6 +8,7 @@ from vipnft.buckets.phases import owners_of
 from vipnft.buckets.ranges import ranges
 from vipnft.errors import UsageError
 from vipnft.model import Cluster, Owners
+from vipnft.shown import printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,4 +101,4 @@ def text(report: PlanReport) -> str:
         f"  {host.name}: {host.before} -> {host.after} buckets ({host.after / report.buckets:.1%})"
         for host in report.hosts
     ]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vipnft.cli.options import DEFAULT_CONFIG, Config, load
+from vipnft.cli.options import DEFAULT_CONFIG, Config, StoreUrl, load
+from vipnft.cli.output import document, say
 from vipnft.errors import DriftError, UsageError, VipnftError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def status(
     cluster: Annotated[
         bool, typer.Option("--cluster", help="What all agents agreed on, and who beats.")
     ] = False,
-    store: Annotated[str, typer.Option(metavar="URL", help="For --cluster; else the file's.")] = "",
+    store: StoreUrl = "",
 ) -> None:
     """Tell what this host serves, and whether the kernel still holds what was applied.
 
@@ -46,7 +47,7 @@ def status(
     if as_json:
         from vipnft.cli import status_report
 
-        print(json.dumps(status_report.document(found), indent=1))
+        document(json.dumps(status_report.document(found), indent=1))
     elif sys.stdout.isatty():
         from rich.console import Console
 
@@ -56,7 +57,7 @@ def status(
     else:
         from vipnft.cli import status_report
 
-        print(status_report.text(found))
+        document(status_report.text(found))
     if found.drift:
         raise DriftError(
             "the kernel does not hold what was applied", fix="run `vipnft apply` again"
@@ -119,7 +120,7 @@ def _watch(config: Path) -> None:
     try:
         if not sys.stdout.isatty():
             while True:
-                print(status_report.text(_look(config)), end="\n\n", flush=True)
+                say(*status_report.text(_look(config)).split("\n"), "")
                 time.sleep(_REFRESH_S)
         from rich.live import Live
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from vipnft.buckets.phases import Phase, State
 from vipnft.buckets.ranges import ranges
 from vipnft.model import Applied, Mode, Owners, send_mac
+from vipnft.shown import printable
 
 _MANY = 2  # former owners of what is joined; more of them share a line
 _RANGES_CHARS = 50  # of a list of buckets that a line has room for
@@ -175,7 +176,7 @@ def text(report: StatusReport) -> str:
         lines += [f"  {line}" for line in report.drift]
     else:
         lines.append("kernel      holds what was applied")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _moving(

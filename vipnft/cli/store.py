@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from vipnft.cli.options import DEFAULT_CONFIG, Config, load
+from vipnft.cli.output import document, say
 from vipnft.errors import UsageError
 
 
@@ -32,13 +33,13 @@ def store_setup(
             f"the cluster file's store is {store!r}" if store else "the cluster file has no store",
             fix='[cluster] store = "etcd://HOST,HOST,HOST", three of the hosts',
         )
-    url = parsed(store)
+    url = parsed(store, cluster.agents.password_file)
     if check:
         found = list(etcd_setup.examined(url))
         for verdict in found:
-            print(f"{'ok' if verdict.good else 'FAIL':<5} {verdict.what}")
+            say(f"{'ok' if verdict.good else 'FAIL':<5} {verdict.what}")
             if verdict.fix:
-                print(f"      fix: {verdict.fix}")
+                say(f"      fix: {verdict.fix}")
         if not all(verdict.good for verdict in found):
             raise typer.Exit(1)
         return
@@ -49,6 +50,6 @@ def store_setup(
         )
     for host, text in files.items():
         if not member:
-            print(f"# {host}: /etc/default/etcd")
+            say(f"# {host}: /etc/default/etcd")
         if member in {"", host}:
-            print(text, end="" if member else "\n")
+            document(text, end="" if member else "\n")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vipnft.cli.options import DEFAULT_CONFIG, Config, load
+from vipnft.cli.output import say
 from vipnft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ def which(
             kinds[one] = f"{kinds.get(one, '')} {_label(service)}"
         for one, label in kinds.items():
             if one.port and port is None:
-                print(f"{word} by-port -{label}")
+                say(f"{word} by-port -{label}")
                 continue
             number = affinity.bucket(one, client, cluster.seed, cluster.buckets, port or 0)
-            print(f"{word} {number} {owners[number]}{label}")
+            say(f"{word} {number} {owners[number]}{label}")
 
 
 def _client(word: str) -> "tuple[Address, int | None]":

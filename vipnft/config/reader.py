@@ -123,6 +123,7 @@ def _agents(shape: ClusterShape, checks: Iterable[CheckShape]) -> Agents:
     lease = duration.seconds(shape.lease)
     return Agents(
         store=shape.store,
+        password_file=shape.password_file,
         lease=lease,
         beat=duration.seconds(shape.beat) if shape.beat else lease / 5,
         on_store_loss=StoreLoss(shape.on_store_loss),
@@ -168,6 +169,9 @@ _FOUND = {
 }
 
 
+_SECRET, _HIDDEN = {"store"}, '"…"'  # it may hold a password
+
+
 def _translate(error: _Table) -> Problem:
     """Turn one of pydantic's errors into ours."""
     loc, kind, context = error["loc"], error["type"], error.get("ctx", {})
@@ -181,7 +185,8 @@ def _translate(error: _Table) -> Problem:
         fix = context["error"].args[1]
     else:
         fix = f"{'add' if kind == 'missing' else 'use'} {known[key].description}"
-    return loc, found.format(value=show(error["input"]), **context), fix
+    value = _HIDDEN if key in _SECRET else show(error["input"])
+    return loc, found.format(value=value, **context), fix
 
 
 def _suggest(key: str, known: list[str]) -> str:

@@ -178,6 +178,14 @@ class ClusterShape(_Shape):
     store: Annotated[str, AfterValidator(_url)] = Field(
         "", description='"sqlite:///path" or "etcd://host:port,..."'
     )
+    password_file: Annotated[
+        str,
+        *_matching(
+            r"[^\x00-\x1f\x7f]{1,4096}",
+            "a path",
+            "the path of a file with the password, or its name in systemd's LoadCredential=",
+        ),
+    ] = ""
     lease: Annotated[str, *_between("200ms", "60s")] = "1s"
     beat: Annotated[str, *_between("20ms", "20s")] = ""
     on_store_loss: Annotated[str, *_one_of(*StoreLoss)] = _LEASES.on_store_loss

@@ -46,6 +46,8 @@ def _segment(segment: Segment) -> Iterator[str]:
 def _agents(agents: Agents) -> Iterator[str]:
     if agents.store:
         yield f"store = {quote(agents.store)}"
+    if agents.password_file:
+        yield f"password_file = {quote(agents.password_file)}"
     yield f"lease = {quote(duration.text(agents.lease))}"
     yield f"beat = {quote(duration.text(agents.beat))}"
     yield f"on_store_loss = {quote(agents.on_store_loss)}"

@@ -31,6 +31,7 @@ from vipnft.ruleset.nftjson import (
     reject,
 )
 from vipnft.ruleset.tables import ARP, INET, NETDEV, TABLES, NftTable
+from vipnft.store import opening
 
 _EGRESS_SINCE = (5, 16)  # nftables wiki, "List of updates since Linux kernel 3.13"
 _EGRESS_NFT = (1, 0, 1)
@@ -69,6 +70,15 @@ def secrecy(mode: int, file: Path) -> Iterator[Finding]:
             f"{file} can be read by others, and holds the seed: who knows it can choose his host",
             f"chmod 600 {file}",
         )
+
+
+def store(url: str, password_file: str) -> Iterator[Finding]:
+    """Tell what is wrong, or unwise, with the agents' store; it is not asked."""
+    try:
+        for one in opening.advice(url, password_file) if url else ():
+            yield Finding(Grade.WARN, one)
+    except UsageError as error:
+        yield Finding(Grade.FAIL, f"store: {error}", error.fix)
 
 
 def _there(found: preflight.Machine, nics: Sequence[Nic]) -> Iterator[tuple[Nic, Link]]:

@@ -21,7 +21,7 @@ from vipnft.model import Snapshot
 
 SCHEMES = {
     "sqlite": "sqlite:///absolute/path",
-    "etcd": "etcd://[user:password@]host[:port],...[?ca=FILE&cert=FILE&key=FILE]",
+    "etcd": "etcd://[user[:password]@]host[:port],...[?ca=FILE&cert=FILE&key=FILE]",
 }
 
 

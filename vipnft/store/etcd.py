@@ -48,9 +48,9 @@ class EtcdStore:
         self._highest = 0
 
     @classmethod
-    def at(cls, url: str, cluster: str) -> Self:
+    def at(cls, url: str, cluster: str, password_file: str = "") -> Self:
         """Return the store at etcd://...; nobody is asked yet."""
-        etcd = parsed(url)
+        etcd = parsed(url, password_file)
         return cls(etcd.members, cluster, etcd.shown)
 
     def transact(
@@ -154,7 +154,7 @@ class EtcdStore:
         end = self._prefix[:-1] + chr(ord(self._prefix[-1]) + 1)
         return {"request_range": {**_key(self._prefix), "range_end": _b64(end)}}
 
-    def _read(self, reply: Any) -> tuple[bool, Snapshot]:
+    def _read(self, reply: dict[str, Any]) -> tuple[bool, Snapshot]:
         """Read whether the conditions held, and all keys; learn the epoch."""
         try:
             found = {
@@ -167,9 +167,9 @@ class EtcdStore:
             epoch = int(found.pop(_EPOCH, (b"0", 0))[0])
             if not 0 <= epoch < _LAST_EPOCH:
                 raise ValueError("no such epoch")
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise StoreCorrupt(
-                f"{self._where}: what is under {self._prefix} can't be read: {error!r}",
+                f"{self._where}: what is under {self._prefix} can't be read: {str(error)[:80]!r}",
                 fix=f"stop the agents, then: etcdctl del --prefix {self._prefix}",
             ) from error
         self._epoch = epoch

@@ -31,6 +31,10 @@ _CHANGE_BYTES = 1 << 16
 """How much of a watch's stream counts as one change, at most."""
 
 
+_FAULT_BYTES = 1000
+"""How much of an error is read, at most."""
+
+
 class _Fault(Exception):  # noqa: N818 - named for what became of the request
     def __init__(self, what: str, *, fix: str = "") -> None:
         super().__init__(what)
@@ -156,7 +160,7 @@ class Member:
         if not user:
             raise Refused(
                 "etcd wants a user and a password",
-                fix="give them in the URL: etcd://USER:PASSWORD@HOST",
+                fix="etcd://USER@HOST as the URL, and the password in password_file",
             )
         body = {"name": user, "password": password}
         self._token = None
@@ -164,7 +168,7 @@ class Member:
             answer = self._send(connection, "auth/authenticate", body, connect, end)
         except Lost as lost:
             raise Missed(f"{lost}, at logging in") from lost  # our own request was not sent yet
-        token = answer.get("token") if isinstance(answer, dict) else None
+        token = answer.get("token")
         if not isinstance(token, str) or not (token.isascii() and token.isprintable()):
             raise _no_etcd("it gives no token")
         self._token = token
@@ -189,12 +193,7 @@ class Member:
             connection.close()
             raise self._sure(_broken(error), error, end) from error
         self._answered = True
-        if reply.status != http.HTTPStatus.OK:
-            raise _said(reply)
-        try:
-            return json.loads(reply.body)
-        except (ValueError, RecursionError) as error:
-            raise _no_etcd("it answers without JSON") from error
+        return understood(reply)
 
     def _sure(self, verdict: Exception, error: Exception, end: float) -> Exception:
         """Return what a request that got no HTTP answer means: this verdict, or a better one."""
@@ -286,13 +285,26 @@ def _unfit(error: ssl.SSLError) -> Unfit | None:
     return Unfit(f"TLS failed: {_words(error)}", fix=fix)
 
 
+def understood(reply: Reply) -> dict[str, Any]:
+    """Return what a member answered; what else an answer says is raised."""
+    if reply.status != http.HTTPStatus.OK:
+        raise _said(reply)
+    try:
+        found = json.loads(reply.body)
+    except (ValueError, RecursionError) as error:
+        raise _no_etcd("it answers without JSON") from error
+    if not isinstance(found, dict):
+        raise _no_etcd("it answers without an object")
+    return found
+
+
 def _said(reply: Reply) -> Exception:
     """Say what an HTTP answer other than 200 means."""
-    text = " ".join(reply.body.decode(errors="replace").split())
+    text = " ".join(reply.body[:_FAULT_BYTES].decode(errors="replace").split())
     try:
         fault = json.loads(text)
         words, code = str(fault["error"]), int(fault["code"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return _not_as_etcd(text, reply.reason)
     words = words.removeprefix("etcdserver: ")
     fix = next((fix for part, fix in _FIXES.items() if part in words), "")

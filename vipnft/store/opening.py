@@ -5,22 +5,44 @@ Rule 1: opening asks nobody: who opens a store that is down gets the error at th
 Rule 2: a backend is imported only when such a store is opened.
 """
 
+import re
+
 from vipnft.errors import UsageError
 from vipnft.store.contract import SCHEMES, Store
 
+_IN_CLEAR = (
+    "the store's password goes over the network in clear: give etcd certificates, and the URL"
+    " ?ca=FILE"
+)
 
-def open_store(url: str, cluster: str) -> Store:
+
+def open_store(url: str, cluster: str, password_file: str = "") -> Store:
     """Return the store a URL names; UsageError if the URL or this machine is unfit for it."""
-    scheme, found, _ = url.partition("://")
-    if found and scheme == "sqlite":
+    scheme = _scheme(url)
+    if scheme == "sqlite":
         from vipnft.store.sqlite import SqliteStore  # noqa: PLC0415 - see rule 2
 
         return SqliteStore.at(url, cluster)
-    if found and scheme == "etcd":
+    if scheme == "etcd":
         from vipnft.store.etcd import EtcdStore  # noqa: PLC0415 - see rule 2
 
-        return EtcdStore.at(url, cluster)
+        return EtcdStore.at(url, cluster, password_file)
     raise UsageError(
-        f"no store is called {scheme!r}" if found else "a store is given as a URL",
+        f"no store is called {scheme!r}" if scheme else "a store is given as a URL",
         fix=f"give one of these: {'  '.join(SCHEMES.values())}",
     )
+
+
+def advice(url: str, password_file: str = "") -> list[str]:
+    """Return what is unwise about a store; UsageError as of `open_store`."""
+    if _scheme(url) != "etcd":
+        return []
+    from vipnft.store.etcd_url import parsed  # noqa: PLC0415 - see rule 2
+
+    return [_IN_CLEAR] if parsed(url, password_file).in_clear else []
+
+
+def _scheme(url: str) -> str:
+    """Return what is in front of ://, if that can be a scheme."""
+    found = re.match(r"([A-Za-z0-9]{1,20})://", url)
+    return found[1] if found else ""

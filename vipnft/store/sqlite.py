@@ -22,6 +22,7 @@ from urllib.parse import unquote
 
 from vipnft.errors import UsageError
 from vipnft.model import Entry
+from vipnft.shown import without_login
 from vipnft.store.contract import (
     Answer,
     StoreCorrupt,
@@ -68,9 +69,10 @@ class SqliteStore:
     def at(cls, url: str, cluster: str) -> Self:
         """Return the store at sqlite:///absolute/path; the file is made at the first call."""
         rest = url.partition("://")[2]
-        if not rest.startswith("/") or not rest.strip("/") or "?" in rest:
+        if not rest.startswith("/") or not rest.strip("/") or {"?", "\0"} & set(unquote(rest)):
             raise UsageError(
-                f"{url}: not an absolute path", fix="give it as sqlite:///absolute/path"
+                f"{without_login(url)}: not an absolute path",
+                fix="give it as sqlite:///absolute/path",
             )
         return cls(Path("/" + unquote(rest).lstrip("/")), cluster)
 

@@ -108,7 +108,7 @@ AGENT_FAULTS = {
     'beat = "500ms"': 'beat: is "500ms", more than a third of the lease;'
     " use 200ms, or a longer lease",
     'on_store_loss = "die"': f'on_store_loss: is "die", {NONE}; use "fence" or "hold"',
-    'store = "etcd"': 'store: is "etcd", not a URL; use "sqlite:///path" or "etcd://host:port,..."',
+    'store = "etcd"': 'store: is "…", not a URL; use "sqlite:///path" or "etcd://host:port,..."',
 }
 CHECK_FAULTS = {
     'kind = "ftp"': f'kind: is "ftp", {NONE}; use "tcp", "http", "https", "dns" or "exec"',
