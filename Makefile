@@ -1,4 +1,4 @@
-.PHONY: help demo test check fix package machines machines-netns golden bench bench-start bench-moves bench-failover setup setup-test
+.PHONY: help demo test check fix fuzz package machines machines-netns golden bench bench-start bench-moves bench-failover setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
@@ -26,6 +26,9 @@ check: setup ## format, lint, types, unit tests: seconds, no root
 fix: setup ## format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format --quiet
+
+fuzz: setup ## a million inputs into every reader of what others write; N=1000: so many; SEED=7: again
+	@$(BIN)/python -m tests.fuzz $(or $(N),1000000) $(SEED)
 
 machines: package ## the package, on real machines under QEMU (root); KERNEL=6.1, or 6.12: one of them
 	@.ci/setup $(MACHINES)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from vipnft.config import reader
@@ -38,6 +39,11 @@ def load() -> Applied | None:
         return None
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}", fix="run it as root") from error
+    return parsed(text, path)
+
+
+def parsed(text: bytes, path: Path) -> Applied:
+    """Read what `save` wrote there; KernelError for anything else."""
     try:
         found = json.loads(text)
         if found["version"] != _VERSION:
@@ -94,24 +100,27 @@ def _plausible(applied: Applied) -> Applied:
     return applied
 
 
+def document(record: Applied) -> dict[str, Any]:
+    """Return it as the file holds it."""
+    return {
+        "version": _VERSION,
+        "cluster": render(record.cluster),
+        "host": record.host,
+        "mode": record.mode.value,
+        "owners": record.owners,
+        "worn": {name: asdict(one) for name, one in record.worn.items()},
+        "sysctls": record.sysctls,
+        "addresses": record.addresses,
+        "drains": record.drains,
+        "leased": record.leased,
+    }
+
+
 def save(record: Applied) -> None:
     """Write the record so that a crash leaves the old one or the new one."""
     path = path_of(".json")
     fresh = path.with_suffix(".new")
-    text = json.dumps(
-        {
-            "version": _VERSION,
-            "cluster": render(record.cluster),
-            "host": record.host,
-            "mode": record.mode.value,
-            "owners": record.owners,
-            "worn": {name: asdict(one) for name, one in record.worn.items()},
-            "sysctls": record.sysctls,
-            "addresses": record.addresses,
-            "drains": record.drains,
-            "leased": record.leased,
-        }
-    )
+    text = json.dumps(document(record))
     try:
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -2,17 +2,15 @@
 it wait past the longest lease."""
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vipnft.agreement.effects import Adopt, Grant, Note, Params, Reply, Transact, Wait, Wish
-from vipnft.agreement.protocol import Life
+from tests.fuzz.alone import BUCKETS, HOSTS, LEASE, One
+from vipnft.agreement.effects import Wish
 from vipnft.agreement.records import (
     TABLE,
-    AgreementError,
     Member,
     Order,
     Standing,
@@ -20,14 +18,11 @@ from vipnft.agreement.records import (
     key_of,
     order_of,
     patience,
-    require_legible,
     strangers,
 )
 from vipnft.model import Entry
 
-BUCKETS, LEASE, BEAT = 4, 1.0, 0.2
-HOSTS = frozenset({"a", "b"})
-LONGEST = 60.0
+LONGEST, BEAT = 60.0, 0.2
 GOOD = json.loads(Member("evil", 7, LEASE, 2).dump())
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -53,67 +48,6 @@ JUNK = st.one_of(
     st.builds(Order, st.none() | st.integers(1, 1000), st.just(False)).map(Order.dump),
 )
 KEYS = ("host/a", "host/b", "host/evil", "host/", "host/a\n", "order/a", "order/evil", "x/y", "")
-
-
-class One:
-    """Agent `a`, alone with a store."""
-
-    def __init__(self, hosts: frozenset[str] = HOSTS) -> None:
-        self.store: dict[str, Entry] = {}
-        self.now, self.version = 0.0, 0
-        self.part: Adopt | None = None
-        self.granted_at = -1.0
-        self.notes: list[str] = []
-        self.wish = Wish(1)
-        self._life = Life(Params("a", "a1", LEASE, BUCKETS, hosts), self.wish).live()
-        self._effect: Any = next(self._life)
-        self.ended = False
-
-    def put(self, key: str, value: bytes) -> None:
-        self.version += 1
-        self.store[key] = Entry(value, self.version)
-
-    def run(self, seconds: float) -> None:
-        until = self.now + seconds
-        while self.now < until and not self.ended:
-            result = self._do(self._effect)
-            try:
-                self._effect = self._life.send(result)
-            except StopIteration:
-                self.ended = True
-
-    def serves(self) -> bool:
-        owned = self.part.owned if self.part else ()
-        return len(owned) == BUCKETS and self.now - self.granted_at < LEASE
-
-    def _do(self, effect: Any) -> Any:
-        if isinstance(effect, Transact):
-            return self._transact(effect)
-        if isinstance(effect, Wait):
-            self.now += BEAT
-            return self.wish
-        if isinstance(effect, Adopt):
-            self.part = effect
-        if isinstance(effect, Grant):
-            self.granted_at = self.now
-        if isinstance(effect, Note):
-            self.notes.append(effect.text)
-        return None
-
-    def _transact(self, asked: Transact) -> Reply | None:
-        self.now += 0.001
-        there = {key: entry.version for key, entry in self.store.items()}
-        done = all(there.get(key, 0) == version for key, version in asked.versions.items())
-        for key, value in asked.puts.items() if done else ():
-            if value is None:
-                self.store.pop(key, None)
-            else:
-                self.put(key, value)
-        try:
-            require_legible(self.store, "", BUCKETS)
-        except AgreementError:
-            return None  # as an agent's exchange has it: the store is away
-        return Reply(done, dict(self.store), self.now)
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), JUNK), st.booleans())

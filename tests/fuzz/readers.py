@@ -1,0 +1,180 @@
+"""Each reader of what others write, with good inputs to begin from."""
+
+import json
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from tests.fuzz.alone import BUCKETS, HOSTS, One
+from tests.golden import EXAMPLES
+from tests.samples import LISTEN, OWN, small
+from vipnft.agreement.records import (
+    TABLE,
+    AgreementError,
+    Member,
+    Order,
+    Standing,
+    Table,
+    members,
+    order,
+    patience,
+    require_legible,
+    strangers,
+)
+from vipnft.config import reader
+from vipnft.config.writer import render
+from vipnft.errors import ConfigError, KernelError, UsageError, VipnftError
+from vipnft.host import duplicate, probe, record
+from vipnft.host.probe import Kind, Message
+from vipnft.model import EVERY_MAC, Applied, Entry, InterfaceRecord, Mode, Nic
+from vipnft.store.contract import StoreError
+from vipnft.store.etcd import EtcdStore
+from vipnft.store.etcd_connection import Reply
+from vipnft.store.etcd_member import Lost, Missed, Refused, understood
+from vipnft.store.opening import open_store
+
+LONGEST_S = patience(60.0)
+SECRET = "SECRET"
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What reads bytes, and good ones; `feed` raises whatever is no error of ours, or
+    AssertionError for what it must not believe. `share`: how often it is tried."""
+
+    feed: Callable[[bytes], None]
+    seeds: Sequence[bytes]
+    share: int = 10
+
+
+def fault(read: Callable[[], object], ours: type[VipnftError]) -> str:
+    """Return what an error of ours says, with its fix; "" without one."""
+    try:
+        read()
+    except ours as error:
+        return f"{error}{error.fix}"
+    return ""
+
+
+def _cluster(value: bytes) -> None:
+    text = value.decode("utf-8", errors="ignore")
+    why = fault(lambda: reader.parse(text, "f"), ConfigError)
+    assert why.replace("\n", "").isprintable()
+    if not why:
+        found = reader.parse(text, "f")
+        assert reader.parse(render(found), "f") == found
+
+
+def _snapshot(value: bytes) -> None:
+    entry = Entry(value, 3)
+    snapshot = {"host/a": entry, "order/a": entry, TABLE: entry, value.decode("latin-1"): entry}
+    for member in members(snapshot).values():
+        assert patience(member.lease) <= LONGEST_S
+    order(snapshot, "a")
+    strangers(snapshot, HOSTS)
+    assert fault(lambda: require_legible(snapshot, "", BUCKETS), AgreementError).isprintable()
+
+
+def _life(value: bytes) -> None:
+    """An agent serves again, alone, after whatever was in the keys that it did not write."""
+    one = One(beat=0.4)
+    for key in ("host/a", "host/b", "host/evil", "order/a"):
+        one.put(key, value)
+    drained = order(one.store, "a")
+    one.run(2 * LONGEST_S + 5)
+    assert one.serves() or drained.weight == 0, "waits past the longest lease"
+
+
+def _record(value: bytes) -> None:
+    with suppress(KernelError):
+        found = record.parsed(value, Path("f"))
+        for key, one in found.sysctls.items():
+            assert ".." not in key
+            assert key.startswith("net/ipv")
+            assert one.removeprefix("-").isdecimal()
+
+
+def _frame(value: bytes) -> None:
+    for body in (value, len(value).to_bytes(3, "big")[1:] + value):
+        if message := Message.load(body):
+            probe.believed([message], dict.fromkeys(Kind, "n"), HOSTS)
+            str(message)
+    nic = Nic(interface="eth0", vips=(ip_address("192.0.2.100"),), unicast_mac=LISTEN)
+    list(duplicate._answers(value, nic))
+
+
+def _url(value: bytes) -> None:
+    url = value.decode("utf-8", errors="surrogateescape")
+    why = fault(lambda: open_store(url, "dns").close(), UsageError)
+    assert SECRET not in why or SECRET in url.rpartition("@")[2], why
+
+
+def _answer(value: bytes) -> None:
+    store = EtcdStore(list, "dns", "etcd://h")
+    for status in (200, 400, 500):
+        with suppress(Missed, Lost, Refused, StoreError):
+            try:
+                found = understood(Reply(status, "Bad Request", value))
+            except Exception as error:
+                if type(error).__name__ != "_WantsToken":
+                    raise
+                continue
+            store._read(found)
+
+
+_MEMBER = Member("a1b2", 7, 1.0, 2, Standing.SERVING, False, 9)
+_TABLE = Table(("a", "b", "?x.1", "b"), {1: frozenset({"a"})})
+_APPLIED = Applied(
+    cluster=small(buckets=4),
+    host="web1",
+    mode=Mode.SWITCH,
+    owners=("web1", "web2", "", "web1"),
+    worn={
+        "eth0": InterfaceRecord(index=7, mac=OWN, filters=(LISTEN, EVERY_MAC), groups=("ff02::1",))
+    },
+    sysctls={"net/ipv4/conf/eth0/arp_ignore": "0"},
+    addresses=("192.0.2.100",),
+    drains={1: {"web1": 12.5}},
+    leased=True,
+)
+_OTHER = Member("c3", 7, 60.0, 1000, Standing.STOPPING, True, 9)
+_KEYS = [_MEMBER.dump(), _OTHER.dump(), _TABLE.dump(), Order(3, True).dump()]
+
+
+def _kv(key: str, value: bytes) -> dict[str, str]:
+    words = (f"/vipnft/dns/{key}".encode(), value)
+    key64, value64 = (b64encode(word).decode() for word in words)
+    return {"key": key64, "value": value64, "mod_revision": "7"}
+
+
+_ANSWERS = [
+    {
+        "succeeded": True,
+        "responses": [
+            {"response_range": {"kvs": [_kv(".epoch", b"123456"), _kv("table", b"{}")]}},
+        ],
+    },
+    {"error": "etcdserver: mvcc: database space exceeded", "code": 8},
+    {"error": "etcdserver: invalid auth token", "code": 16},
+]
+_MESSAGE = Message(
+    kind=Kind.HEARD, cluster="dns", host="a", run="ab12", listen=3, nonces={Kind.LISTEN: "n"}
+)
+_URLS = (
+    f"etcd://u:{SECRET}@h1:2379,h2", f"etcd://u:{SECRET}@h?ca=/no/such&cert=/a&key=/b",
+    f"etcd:/u:{SECRET}@h", f"etcd://u:{SECRET}?x@h", f"etcd://u:{SECRET}@h1,u:{SECRET}@h2",
+    f"//u:{SECRET}@h", f"sqlite://u:{SECRET}@h/x", "sqlite:///var/lib/x.db", "etcd://[::1]:2379",
+)  # fmt: skip
+
+READERS = {
+    "cluster file": Reader(_cluster, [example.read_bytes() for example in EXAMPLES], 5),
+    "store's keys": Reader(_snapshot, _KEYS, 40),
+    "an agent's life": Reader(_life, _KEYS, 1),
+    "record": Reader(_record, [json.dumps(record.document(_APPLIED)).encode()], 5),
+    "probe's frames": Reader(_frame, [_MESSAGE.dump()[2:]], 15),
+    "URL": Reader(_url, [url.encode() for url in _URLS], 15),
+    "etcd's answers": Reader(_answer, [json.dumps(one).encode() for one in _ANSWERS], 19),
+}
