@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from vipnft.errors import KernelError, VipnftError
-from vipnft.host import record
+from vipnft.host import loaded, record
 from vipnft.host.drift import Facts, link_drift, skeleton_drift
-from vipnft.host.facts import cells, current, tagged
+from vipnft.host.facts import cells, current, skeleton, tagged
 from vipnft.host.settings import wanted_sysctls
 from vipnft.kernel import nft, sysctl
 from vipnft.kernel.links import Link, Links
@@ -64,6 +64,7 @@ class Change:
         self._notes: list[str] = []
         self._swapped, self._moved = False, 0
         self._remembered: Applied | None = None
+        self._fresh: Commands = []  # loaded by this run
 
     def run(self, expected: Mapping[str, str], facts: Facts) -> Outcome:
         """Do every step that `facts` ask for; undo them all if one fails."""
@@ -84,6 +85,8 @@ class Change:
                 nft.apply(transactions.grant())
             if self._remembered != self._now:
                 record.save(self._now)
+            if self._fresh:
+                loaded.remember(self._fresh)
         except BaseException as error:
             failures = attempt(reversed(self._undo))
             if failures:  # the record stays: `down` needs it
@@ -136,6 +139,7 @@ class Change:
             old = whole(self._before, macs, vlans, granted=True)
         new = whole(self._now, macs, vlans, granted=granted)
         self._do(partial(nft.apply, new), partial(nft.apply, old))
+        self._fresh = skeleton(self._now, macs, vlans)
 
     def _elements(self) -> None:
         want, have = current(self._now), cells(self._now.cluster.buckets)

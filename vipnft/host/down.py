@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 
 from vipnft.errors import KernelError
-from vipnft.host import locks, record
+from vipnft.host import loaded, locks, record
 from vipnft.host.change import Outcome, Undo, attempt
 from vipnft.host.locks import require_untended, uninterrupted
 from vipnft.host.preflight import require_privileged
@@ -40,6 +40,7 @@ def give_back(*, tended: bool) -> Outcome:
                 "not all could be given back: " + "; ".join(failures),
                 fix="mend what it names and run `vipnft down` again",
             )
+        loaded.forget()
         record.forget()
         return Outcome(changed=True, notes=tuple(notes))
 

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from vipnft.buckets.phases import Phase, phases
+from vipnft.host import loaded
 from vipnft.host.drift import Facts, LinkFacts, drift
 from vipnft.host.settings import ipv6_switches, wanted_sysctls
 from vipnft.kernel import clock, flows, nft, scratch, sockets, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Protocol
 from vipnft.ruleset import affinity, elements, transactions
+from vipnft.ruleset.nftjson import Commands
 from vipnft.ruleset.tables import NETDEV, TABLES
 
 
@@ -111,8 +113,16 @@ def expectation(
     applied: Applied, macs: Mapping[str, str], tagged: Collection[str]
 ) -> dict[str, str]:
     """Return the nft tables' text, without buckets, as this kernel lists them if all is well."""
+    commands = skeleton(applied, macs, tagged)
+    known = loaded.listing(commands)
+    if known is not None:
+        return dict(known)
+    return scratch.listing(commands, TABLES, [nic.interface for nic in applied.nics])
+
+
+def skeleton(applied: Applied, macs: Mapping[str, str], tagged: Collection[str]) -> Commands:
+    """Return the transaction that loads all of what is applied but for the buckets."""
     a = applied
-    commands = transactions.whole(
+    return transactions.whole(
         a.cluster, a.host, a.mode, macs, (), tagged, granted=True, leased=a.leased
     )
-    return scratch.listing(commands, TABLES, [nic.interface for nic in a.nics])

@@ -17,6 +17,7 @@ from vipnft.kernel import libc
 
 DIRECTORY = Path("/run/vipnft")
 _LIVES = 16  # of earlier agents that are remembered
+_LIVES_CHARS = 1000  # more than these take
 AGENT_GONE = "an agent was here and is gone; what the cluster agreed on since, no file says"
 TENDED = "an agent serves on this machine, and it alone moves buckets here"
 LEAVE_IT = "vipnft drain, resume or weight; or stop it first: systemctl stop vipnft-agent"
@@ -45,8 +46,8 @@ def living(incarnation: str) -> Iterator[frozenset[str]]:
         raise UsageError(
             "an agent runs on this machine already", fix="systemctl status vipnft-agent"
         )
-    with os.fdopen(handle, "r+", encoding="ascii") as file:
-        lives = file.read().split()[-_LIVES:]
+    with os.fdopen(handle, "r+", encoding="ascii", errors="replace") as file:
+        lives = file.read(_LIVES_CHARS).split()[-_LIVES:]
         file.seek(0)
         file.write("\n".join([*lives, incarnation]) + "\n")
         file.truncate()
@@ -78,7 +79,8 @@ def _claim() -> int | None:
 def _opened(suffix: str) -> int:
     try:
         DIRECTORY.mkdir(mode=0o755, exist_ok=True)
-        return os.open(path_of(suffix), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.open(path_of(suffix), flags, 0o600)
     except OSError as error:
         raise UsageError(
             f"{DIRECTORY} can't be written: {error.strerror}", fix="run it with sudo"

@@ -7,10 +7,8 @@ Rule 3: the file holds the seed: only root reads it.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,6 +18,7 @@ from vipnft.config import reader
 from vipnft.config.schema import checked_interface
 from vipnft.config.writer import render
 from vipnft.errors import ConfigError, KernelError, UsageError
+from vipnft.host import kept
 from vipnft.host.locks import DIRECTORY, path_of
 from vipnft.host.settings import wanted_sysctls
 from vipnft.kernel import sysctl
@@ -34,7 +33,7 @@ def load() -> Applied | None:
     """Return what was applied in this network namespace; None if nothing is."""
     path = path_of(".json")
     try:
-        text = path.read_bytes()
+        text = kept.read(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -119,18 +118,9 @@ def document(record: Applied) -> dict[str, Any]:
 def save(record: Applied) -> None:
     """Write the record so that a crash leaves the old one or the new one."""
     path = path_of(".json")
-    fresh = path.with_suffix(".new")
-    text = json.dumps(document(record))
     try:
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        kept.replace(path, json.dumps(document(record)))
     except OSError as error:
-        with suppress(OSError):
-            fresh.unlink()
         raise KernelError(
             f"{path} can't be written: {error.strerror}", fix=f"make room in {DIRECTORY}"
         ) from error

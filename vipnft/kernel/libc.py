@@ -32,7 +32,7 @@ def unshare(flags: int) -> None:
 
 def mac_of(interface: str) -> str | None:
     """Return an interface's own MAC; None where there is no such interface."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as handle:
         request = struct.pack("16s24x", interface.encode())
         try:
             reply = fcntl.ioctl(handle, _SIOCGIFHWADDR, request)
@@ -55,7 +55,7 @@ def ipv6_of(interface: str) -> IPv6Address | None:
 
 def rename(interface: str, name: str) -> None:
     """Give an interface that is down another name."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as handle:
         fcntl.ioctl(
             handle, _SIOCSIFNAME, struct.pack("16s16s8x", interface.encode(), name.encode())
         )
@@ -63,7 +63,7 @@ def rename(interface: str, name: str) -> None:
 
 def netns_cookie() -> int:
     """Return this network namespace's number, unique until the machine restarts."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as handle:
         return int.from_bytes(handle.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
 
 

@@ -1,0 +1,39 @@
+"""Files below /run/vipnft, where an agent in its sandbox may put anything.
+
+Rule 1: whoever is root outside of that sandbox follows no link there, waits for no pipe, and reads
+        no more than such a file can hold.
+Rule 2: a crash leaves the old file or the new one.
+"""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+_MOST_BYTES = 64 << 20
+
+
+def read(path: Path) -> bytes:
+    """Return what a file holds; OSError if there is none, or if it is no file."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(0, "it is no file")
+        return file.read(_MOST_BYTES)
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file that root alone reads, in place of the one that is there; OSError."""
+    fresh = path.with_suffix(".new")
+    try:
+        fresh.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(fresh, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        with suppress(OSError):
+            fresh.unlink()
+        raise
