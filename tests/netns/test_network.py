@@ -229,3 +229,80 @@ def test_check_tells_what_costs_nobody_expects(lab_up: LabUp) -> None:
     lab.run("web1", ["vipnft", "down"], check=True)
     shell(lab, "web1", "sysctl -qw net.ipv4.conf.all.arp_ignore=1")
     assert "by ARP" not in lab.run("web1", ["vipnft", "check"]).stdout, "it is the user's own wish"
+
+
+_STRAY = (
+    "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0));"
+    f" s.send(bytes.fromhex('ffffffffffff' + '{LISTEN}'.replace(':', '') + '88b6') + bytes(50))"
+)
+
+
+def test_a_frame_from_the_listen_mac_is_counted_and_told(lab_up: LabUp, tmp_path: Path) -> None:
+    """By anybody on the segment: the switch learns it, and the sender gets everything."""
+    lab = lab_up(hosts=2)
+    with serving(lab, tmp_path) as agents:
+        assert "WARNING" not in shell(lab, "web1", "vipnft status")
+        shell(lab, "router", f'{sys.executable} -c "{_STRAY}"')
+        status = shell(lab, "web1", "vipnft status")
+        assert "WARNING     1 frames came from the listen MAC" in status
+        assert '"strays": 1' in shell(lab, "web2", "vipnft status --json")
+        until(
+            lambda: all("1 on eth0" in agents.log(host) for host in lab.hosts),
+            what="the agents to tell",
+        )
+
+
+@pytest.mark.parametrize("mode", set(Mode) - {Mode.SWITCH})
+def test_only_in_switch_mode_nobody_may_send_from_the_listen_mac(lab_up: LabUp, mode: Mode) -> None:
+    lab = lab_up(hosts=1, mode=mode)
+    apply(lab, "web1", mode)
+    assert "strays" not in shell(lab, "web1", "nft list ruleset")
+    assert "WARNING" not in shell(lab, "web1", "vipnft status")
+
+
+_CALL = """
+import sys, time
+from pathlib import Path
+from vipnft.agent.hearing import Calls
+from vipnft.cli.options import DEFAULT_CONFIG, load
+from vipnft.model import Mode
+calls = Calls(load(Path(sys.argv[1])), sys.argv[2], Mode(sys.argv[3]))
+calls.heard(set())
+print("called", flush=True)
+for _ in range(50):
+    found = calls.heard({"web1", "web2", "web3"})
+    if found or found is None:
+        break
+    time.sleep(0.1)
+print(*(sorted(found) if found is not None else ["unknown"]), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "script", "heard"),
+    [
+        (Mode.SWITCH, "true", "web2"),
+        (Mode.IGMP, "true", "web2"),
+        (Mode.SWITCH, f"bridge fdb add {LISTEN} dev router master static", ""),
+        (Mode.HUB, "true", "unknown"),
+    ],
+)
+def test_a_call_is_heard_where_the_network_brings_it(
+    lab_up: LabUp, mode: Mode, script: str, heard: str
+) -> None:
+    lab = lab_up(hosts=2, mode=mode)
+    apply_all(lab)
+    shell(lab, "segment", script)
+    config = shell(lab, "web1", "echo $VIPNFT_CONFIG").strip()
+
+    def calling(host: str) -> subprocess.Popen[str]:
+        words = [sys.executable, "-c", _CALL, config, host, mode]
+        return lab.popen(host, words, stdout=subprocess.PIPE)
+
+    first = calling("web1")
+    assert first.stdout
+    assert first.stdout.readline() == "called\n"
+    second = calling("web2")
+    assert first.stdout.readline().strip() == heard
+    for one in (first, second):
+        assert one.wait(20) == 0

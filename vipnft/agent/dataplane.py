@@ -16,7 +16,7 @@ from vipnft.errors import KernelError
 from vipnft.host import announce, apply, down, locks, record
 from vipnft.host.change import Change
 from vipnft.host.drift import bucket_drift, link_drift, skeleton_drift
-from vipnft.host.facts import connections, counters, current, gather, tagged
+from vipnft.host.facts import connections, counters, current, gather, strays, tagged
 from vipnft.host.preflight import fit
 from vipnft.host.record import draft
 from vipnft.kernel import nft
@@ -129,6 +129,10 @@ class Dataplane:
     def taken(self) -> int:
         """Return how many packets this host has taken since its rules were loaded."""
         return sum(packets for packets, _ in counters().values())
+
+    def strays(self) -> dict[str, tuple[int, str]]:
+        """Return what came from the listen MAC; see facts.strays."""
+        return strays(self._applied) if self._applied else {}
 
     def announce(self) -> None:
         """Tell the segments where the VIPs are; UsageError if it can't."""

@@ -16,6 +16,7 @@ from vipnft.agent.dataplane import Dataplane, endless
 from vipnft.agent.drains import Drains
 from vipnft.agent.duplicates import Duplicates
 from vipnft.agent.exchange import Exchange, Log
+from vipnft.agent.hearing import Calls
 from vipnft.agent.pace import Pace
 from vipnft.agent.signals import Signals
 from vipnft.agent.upkeep import Upkeep
@@ -106,8 +107,9 @@ class _Loop:
     ) -> None:
         self._orders, self._plane, self._checks = orders, plane, checks
         self._exchange, self._pace, self._signals = exchange, pace, signals
+        calls = Calls(orders.cluster, orders.host, orders.mode)
         duplicates = Duplicates(orders.cluster, orders.host)
-        self._upkeep = Upkeep(plane, orders.host, exchange, duplicates, orders.log)
+        self._upkeep = Upkeep(plane, calls, duplicates, orders.host, exchange, orders.log)
         self._drains = Drains(plane, orders.drain, orders.log)
         self._standing = Standing.SERVING
         self._part = Adopt(None, orders.host)

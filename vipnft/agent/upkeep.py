@@ -5,14 +5,13 @@ Rule 2: while it can't be mended, this host is cut off: it says so once, and hol
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vipnft.agent.dataplane import Dataplane
 from vipnft.agent.duplicates import Duplicates
 from vipnft.agent.exchange import Exchange
-from vipnft.agent.reception import Reception
+from vipnft.agent.hearing import Calls, Hearing
 from vipnft.errors import KernelError, VipnftError
 from vipnft.model import Owners
 
@@ -26,14 +25,15 @@ class Upkeep:
     def __init__(
         self,
         plane: Dataplane,
+        calls: Calls,
+        duplicates: Duplicates,
         me: str,
         exchange: Exchange,
-        duplicates: Duplicates,
         log: Callable[[str], None],
     ) -> None:
-        self._plane, self._me, self._exchange, self._log = plane, me, exchange, log
+        self._plane, self._exchange, self._log = plane, exchange, log
         self._duplicates = duplicates
-        self._reception = Reception(me)
+        self._hearing = Hearing(plane, calls, me)
         self._content_at = time.monotonic()
         self._mended = False
         self.cut_off = ""
@@ -88,9 +88,6 @@ class Upkeep:
         return mended
 
     def _listen(self) -> None:
-        """Compare what this host takes with what the others say they take."""
-        self.taken = self._plane.taken()
-        known = {host: member.taken for host, member in self._exchange.members().items()}
-        said = self._reception.look({**known, self._me: self.taken}, Counter(self.owners))
-        if said:
-            self._log(said)
+        for one in self._hearing.look(self._exchange.members(), self.owners):
+            self._log(one)
+        self.taken = self._hearing.taken

@@ -16,12 +16,15 @@ Counters = Mapping[int, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NicReport:
-    """An interface on a segment, and what is served there."""
+    """An interface on a segment, and what is served there. `strays`: frames that came from the
+    listen MAC, and by which ports, where this host is the bridge."""
 
     interface: str
     vips: tuple[str, ...]
     listen_mac: str
     send_mac: str
+    strays: int = 0
+    stray_ports: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +91,12 @@ def build(
     drift: Sequence[str],
     stale: str,
     macs: Mapping[str, str],
+    strays: Mapping[str, tuple[int, str]],
 ) -> StatusReport:
     """Return the facts of this host.
 
-    `macs` are the interfaces' own. Counters and phases are the kernel's, by bucket; `connections`
-    the live ones of each bucket.
+    `macs` are the interfaces' own; of `strays` see NicReport. Counters and phases are the kernel's,
+    by bucket; `connections` the live ones of each bucket.
     """
     return StatusReport(
         cluster=applied.cluster.name,
@@ -104,6 +108,8 @@ def build(
                 vips=tuple(map(str, nic.vips)),
                 listen_mac=nic.listen_mac(applied.mode),
                 send_mac=send_mac(nic, applied.mode, macs),
+                strays=strays.get(nic.interface, (0, ""))[0],
+                stray_ports=strays.get(nic.interface, (0, ""))[1],
             )
             for nic in applied.nics
         ),
@@ -157,6 +163,12 @@ def text(report: StatusReport) -> str:
             f"listen MAC  {nic.listen_mac}",
             f"send MAC    {nic.send_mac}",
         ]
+        if nic.strays:
+            by = f" by port {nic.stray_ports}" if nic.stray_ports else ""
+            lines.append(
+                f"WARNING     {nic.strays:,} frames came{by} from the listen MAC: a switch that"
+                " learns it there brings everything to that port"
+            )
     lines += [
         f"buckets     {len(report.owned)} of {report.buckets} ({report.share:.1%}):"
         f" {_short(ranges(report.owned))}",

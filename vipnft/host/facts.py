@@ -12,6 +12,7 @@ from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Protocol
 from vipnft.ruleset import affinity, elements, transactions
 from vipnft.ruleset.nftjson import Commands
+from vipnft.ruleset.strays import STRAYS
 from vipnft.ruleset.tables import NETDEV, TABLES
 
 
@@ -37,6 +38,25 @@ def inspect(applied: Applied) -> tuple[str, ...]:
 def counters() -> Mapping[int, tuple[int, int]]:
     """Return (packets, bytes) that this host took of each bucket; empty without rules."""
     return elements.counters(nft.elements(NETDEV, "load"))
+
+
+def strays(applied: Applied) -> dict[str, tuple[int, str]]:
+    """Return how many frames came from the listen MAC since the rules were loaded, by interface;
+    and by which port, as far as this host is the bridge, else ""."""
+    found = elements.counters(nft.elements(NETDEV, STRAYS))
+    if not any(packets for packets, _ in found.values()):
+        return {nic.interface: (0, "") for nic in applied.nics}
+    with Links() as links:
+        own = present(links, applied)
+        return {
+            nic.interface: (
+                found.get(number, (0, 0))[0],
+                ", ".join(links.ports(own[nic.interface], nic.listen_mac(applied.mode)))
+                if nic.interface in own
+                else "",
+            )
+            for number, nic in enumerate(applied.nics)
+        }
 
 
 def share(applied: Applied) -> list[Phase | None]:

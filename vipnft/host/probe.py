@@ -19,12 +19,13 @@ _MARK = "vipnft-probe"
 
 class Kind(enum.StrEnum):
     """What a frame is for: to the listen MAC, or to nobody's; to all, to ask what they heard; or
-    the answer to that."""
+    the answer to that; or an agent's call, by which the others hear that frames arrive."""
 
     LISTEN = "listen"
     CONTROL = "control"
     END = "end"
     HEARD = "heard"
+    CALL = "call"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,7 @@ class Listener:
             message = Message.load(frame[_HEADER_BYTES:])
             if message is None or message.cluster != self._cluster.name:
                 continue
-            if message.host not in others:
+            if message.host not in others or message.kind is Kind.CALL:
                 continue
             run = runs.setdefault(message.run, _Run())
             run.count(message)

@@ -209,6 +209,19 @@ class Links:
         with refusal(f"{link.name} could not be given {mac} as its MAC"):
             return wear(self._ipr, link.index, link.name, mac)
 
+    def ports(self, bridge: Link, mac: str) -> list[str]:
+        """Return the ports of a bridge at which it knows a MAC; none of what is no bridge."""
+        if bridge.kind != "bridge":
+            return []
+        with refusal(f"the kernel does not tell what {bridge.name} has learned"):
+            known = [
+                entry["ifindex"]
+                for entry in self._ipr.fdb("dump")
+                if entry.get("lladdr") == mac and entry.get("master") == bridge.index
+            ]
+        found = [self.at(index) for index in known if index != bridge.index]
+        return sorted({link.name for link in found if link})
+
     def filters(self, link: Link) -> frozenset[str]:
         """Return the MACs in the interface's filter, unicast and multicast."""
         with refusal(f"the kernel does not tell {link.name}'s filter"):

@@ -20,12 +20,17 @@ _FRAME_BYTES = 2048
 
 
 class Port:
-    """A packet socket on an interface; with `kind` it receives frames of that EtherType, whoever
-    they are for: or with `only` those to this host that have these bytes, by where they stand.
-    UsageError without the right to (CAP_NET_RAW). Use it as a context manager."""
+    """A packet socket on an interface; with `kind` it receives frames of that EtherType, if
+    `promiscuous` whoever they are for; with `only` those to this host that have these bytes, by
+    where they stand. UsageError without the right to (CAP_NET_RAW). Use it as a context manager."""
 
     def __init__(
-        self, interface: str, kind: int = 0, *, only: Mapping[int, int] | None = None
+        self,
+        interface: str,
+        kind: int = 0,
+        *,
+        promiscuous: bool = True,
+        only: Mapping[int, int] | None = None,
     ) -> None:
         self.interface = interface
         self._member: socket.socket | None = None
@@ -39,7 +44,7 @@ class Port:
             if only:
                 _filter(self._socket, only)
             self._socket.bind((interface, kind))
-            if kind and not only:
+            if kind and promiscuous and not only:
                 index = socket.if_nametoindex(interface)
                 wanted = struct.pack("=iHH8x", index, _MR_PROMISC, 0)
                 self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, wanted)

@@ -15,7 +15,7 @@ Rule 5: never `iif` or an index in a rule: a re-created interface has another.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from vipnft.model import BROADCAST, Cluster, Mode, Nic, Protocol, Service, send_mac
-from vipnft.ruleset import affinity, ndp
+from vipnft.ruleset import affinity, ndp, strays
 from vipnft.ruleset.affinity import CLIENT, V4, V6, HashKey, Version
 from vipnft.ruleset.lease import lease, leased
 from vipnft.ruleset.nftjson import (
@@ -84,11 +84,12 @@ def netdev(
     deal = _Deal(cluster)
     return [
         *_sets(cluster.buckets, armed=armed),
+        *strays.counters(nics, mode),
         *_answers(nics, mode, macs),
         *_takes(cluster.services, nics, mode, macs),
         *(_fragments(nics, mode, macs) if deal.special else []),
         *_rests(deal, nics),
-        *(c for number, nic in enumerate(nics) for c in _ingress(deal, nic, number, tagged)),
+        *(c for number, nic in enumerate(nics) for c in _ingress(deal, nic, number, tagged, mode)),
         *([] if mode is Mode.HUB else _egress(nics, mode, macs)),
     ]
 
@@ -312,7 +313,7 @@ def _errors(deal: _Deal, version: Version) -> Iterator[list[Stmt]]:
 # Hooks.
 
 
-def _ingress(deal: _Deal, nic: Nic, number: int, tagged: Collection[str]) -> Commands:
+def _ingress(deal: _Deal, nic: Nic, number: int, tagged: Collection[str], mode: Mode) -> Commands:
     served = versions([nic])
     rules: list[list[Stmt]] = []
     for version in served:
@@ -328,6 +329,7 @@ def _ingress(deal: _Deal, nic: Nic, number: int, tagged: Collection[str]) -> Com
                 *deal.by_source(version),
             ]
         )
+    rules += strays.counted(nic, number, mode)
     if V4 in served:
         arp = match(payload("arp", "daddr ip"), one_of(vips(nic, V4)))
         # An announcement of the VIP is no question.

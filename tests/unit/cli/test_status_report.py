@@ -47,6 +47,7 @@ def facts(**more: Any) -> StatusReport:
         given["drift"],
         given["stale"],
         {"eth0": OWN},
+        given.get("strays", {}),
     )
 
 
@@ -70,7 +71,8 @@ def test_the_json_is_a_promise_to_programs() -> None:
     assert said == (
         '{"cluster": "dns", "host": "web1", "mode": "switch",'
         ' "nics": [{"interface": "eth0", "vips": ["192.0.2.100"],'
-        ' "listen_mac": "02:bf:c0:00:02:64", "send_mac": "02:00:00:00:00:01"}],'
+        ' "listen_mac": "02:bf:c0:00:02:64", "send_mac": "02:00:00:00:00:01",'
+        ' "strays": 0, "stray_ports": ""}],'
         ' "buckets": 6, "owned": [0, 1, 5], "share": 0.5,'
         ' "taken": {"packets": 1010, "bytes": 50500}, "moving": ['
         '{"state": "draining", "with": ["web2"], "buckets": [2],'
@@ -85,6 +87,11 @@ def test_the_json_is_a_promise_to_programs() -> None:
         ' "drift": ["address gone"], "note": "changed",'
         ' "duplicates": []}'
     )
+
+
+def test_frames_from_the_listen_mac_are_a_warning() -> None:
+    lines = status_report.text(facts(strays={"eth0": (1234, "vnet3")})).splitlines()
+    assert lines[4].startswith("WARNING     1,234 frames came by port vnet3 from the listen MAC")
 
 
 def test_a_drain_that_an_agent_ends_has_no_time() -> None:
@@ -110,6 +117,7 @@ def test_a_newcomer_has_one_line_for_all_that_it_joins() -> None:
         (),
         "",
         {"eth0": OWN},
+        {},
     )
     (line,) = (line for line in status_report.text(said).splitlines() if line.startswith("joining"))
     assert "0-5 from web2 or web3 or web4, 4 min 59 s left" in line

@@ -5,6 +5,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -32,6 +33,7 @@ ARGUMENTS = {
     "addresses": ip_address("192.0.2.1"),
     "address": ip_address("192.0.2.1"),
     "link": LINK,
+    "bridge": replace(LINK, kind="bridge"),
     "index": LINK.index,
     "group": "239.255.2.1",
     "interfaces": ["gone0"],
