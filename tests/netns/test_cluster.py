@@ -81,7 +81,7 @@ def test_a_service_that_fails_gives_its_buckets_away(lab_up: LabUp, tmp_path: Pa
     ("case", "code", "words"),
     [
         ("no store", 2, "agents need a store"),
-        ("no such store", 2, "no store is called 'redis'"),
+        ("no such store", 2, "there is no store of such a URL"),
         ("unreachable", None, "asked again in"),
         ("not ours", 1, "this is a database of another program"),
         ("newer table", None, "the table in the store has format 99"),

@@ -28,7 +28,7 @@ def open_store(url: str, cluster: str, password_file: str = "") -> Store:
 
         return EtcdStore.at(url, cluster, password_file)
     raise UsageError(
-        f"no store is called {scheme!r}" if scheme else "a store is given as a URL",
+        "there is no store of such a URL",  # which may hold a password
         fix=f"give one of these: {'  '.join(SCHEMES.values())}",
     )
 

@@ -80,4 +80,4 @@ def test_the_store_is_taken_from_the_environment(
     monkeypatch.setenv("VIPNFT_STORE", "consul://h")
     with pytest.raises(SystemExit):
         main.main()
-    assert "no store is called 'consul'" in capsys.readouterr().err
+    assert "no store of such a URL" in capsys.readouterr().err
