@@ -306,3 +306,37 @@ def test_a_call_is_heard_where_the_network_brings_it(
     assert first.stdout.readline().strip() == heard
     for one in (first, second):
         assert one.wait(20) == 0
+
+
+SWITCH_SIDE = {
+    "nothing": ("true", True),
+    "no learning": (
+        "for p in router web1 web2; do bridge link set dev $p learning off; done",
+        False,
+    ),
+    "known MACs only": (
+        "bridge link set dev router locked on learning off;"
+        " bridge fdb replace $ROUTER dev router master static",
+        False,
+    ),
+    "drop by source": (
+        "nft 'add table bridge x; add chain bridge x c { type filter hook prerouting priority 0; };"
+        f" add rule bridge x c ether saddr {LISTEN} drop'",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SWITCH_SIDE)
+def test_a_linux_bridge_can_be_kept_from_learning_it(lab_up: LabUp, case: str) -> None:
+    """As docs/operating.md has it, "The switch's side"."""
+    script, learned = SWITCH_SIDE[case]
+    lab = lab_up(hosts=2)
+    apply_all(lab)
+    router = shell(lab, "router", "cat /sys/class/net/eth0/address").strip()
+    shell(lab, "segment", f"ROUTER={router}; {script}")
+    shell(lab, "router", f'{sys.executable} -c "{_STRAY}"')
+    with listening(lab, "web2"):
+        said = lab.run("web1", ["vipnft", "probe"])
+    assert said.returncode == learned, said.stdout
+    assert (LISTEN in shell(lab, "segment", "bridge fdb show")) == learned
