@@ -69,8 +69,8 @@ def test_every_key_of_the_file_is_in_the_tables() -> None:
     keys = set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
     assert keys == {
         "name", "seed", "vips", "interface", "buckets", "listen_mac", "weight", "send_mac",
-        "mode", "store", "lease", "beat", "on_store_loss", "interfaces", "send_macs", "protocol",
-        "ports", "affinity", "prefix4", "prefix6", "quic",
+        "mode", "store", "password_file", "lease", "beat", "on_store_loss", "interfaces",
+        "send_macs", "protocol", "ports", "affinity", "prefix4", "prefix6", "quic",
     }  # fmt: skip
     assert reader.parse(FILE, "README").buckets == 256
 
