@@ -41,6 +41,7 @@ REFUSED = {
 _FREE = """
 systemctl stop systemd-networkd.socket systemd-networkd
 ip addr flush dev eth0 scope global
+ip route flush proto static; ip -6 route flush proto static
 """
 _VRF = """
 ip link set eth0 master vrf0
