@@ -63,11 +63,11 @@ UNRELATED = match(both(payload("tcp", "flags"), ["rst", "ack"]), 0)
 """A segment that belongs to no open connection: one that opens one, or a port scanner's. Both are
 refused with the same reset."""
 OTHER_VLAN = (
-    match(payload("vlan", "id"), 0, "!="),
-    match(raw("ll", 96, 16), 0x88A8),  # an IEEE 802.1ad tag where the EtherType would be
+    [match(raw("ll", 96, 16), 0x8100), match(raw("ll", 116, 12), 0, "!=")],  # IEEE 802.1Q; 0: none
+    [match(raw("ll", 96, 16), 0x88A8)],  # 802.1ad
 )
-"""A tag that the NIC took off: the frame came in a VLAN that the interface is not in. (802.1Q's
-VLAN 0 is a priority alone.)"""
+"""A tag that the NIC took off: the frame came in a VLAN that the interface is not in. By position:
+libnftables has `vlan id` before all of IP and ARP, or not at all."""
 _RAW, _FILTER = -300, 0  # libnftables prints priorities by name where it has one
 
 
@@ -262,14 +262,14 @@ def _rests(deal: _Deal, nics: Sequence[Nic]) -> Commands:
         made += NETDEV.chain("rest4", *_errors(deal, V4), deal.by_source(V4), [DROP])
         made += NETDEV.chain(
             "whohas",
-            *([tag, DROP] for tag in OTHER_VLAN),
+            *([*tag, DROP] for tag in OTHER_VLAN),
             deal.by_bucket(payload("arp", "saddr ip")),
             [DROP],
         )
     if V6 in served:
         made += NETDEV.chain(
             "solicit",
-            *([tag, DROP] for tag in OTHER_VLAN),
+            *([*tag, DROP] for tag in OTHER_VLAN),
             [match(payload("ip6", "hoplimit"), 255, "!="), DROP],  # from beyond the segment
             deal.by_source(V6, CLIENT),
             [DROP],
@@ -320,7 +320,7 @@ def _ingress(deal: _Deal, nic: Nic, number: int, tagged: Collection[str], mode: 
         if nic.interface in tagged:
             # It came by another interface. Where no VLAN stands on this one the stack drops it,
             # and no packet need be looked at for that.
-            rules += [[to_vip(nic, version), tag, ACCEPT] for tag in OTHER_VLAN]
+            rules += [[to_vip(nic, version), *tag, ACCEPT] for tag in OTHER_VLAN]
         rules += _special(deal, nic, version)
         rules.append(
             [

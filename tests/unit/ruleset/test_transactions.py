@@ -12,9 +12,11 @@ import pytest
 from tests.samples import LISTEN, OWN, small
 from vipnft.buckets.phases import phases
 from vipnft.host.settings import ipv6_switches, wanted_sysctls
+from vipnft.kernel import scratch
 from vipnft.model import Affinity, Cluster, Mode, Protocol, Segment, Service
 from vipnft.ruleset import transactions
 from vipnft.ruleset.nftjson import Command, Commands
+from vipnft.ruleset.tables import TABLES
 
 CLUSTER = small(buckets=4, seed=0x6D2F1C3B)
 BOTH = small(vips=["192.0.2.100", "2001:db8::100"], buckets=4)
@@ -199,13 +201,26 @@ def test_tags_are_looked_at_where_vlans_stand_and_nowhere_else() -> None:
         BOTH, "web1", Mode.SWITCH, {"eth0": OWN}, share, {"eth0"}, granted=True
     )
     found = [json.dumps(rule) for rule in rules(commands, "ingress")]
-    tags = ['"vlan"', '"right": 34984']  # 802.1Q, and the EtherType of 802.1ad
+    tags = ['"right": 33024', '"right": 34984']  # the EtherTypes of 802.1Q and 802.1ad
     for first in (0, 3):
         for rule, tag in zip(found[first : first + 2], tags, strict=True):
             assert tag in rule
             assert '"accept"' in rule
     bare = json.dumps(rules(whole(Mode.SWITCH, cluster=BOTH), "ingress"))
     assert not [tag for tag in tags if tag in bare]
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("services", [(), "SERVICES", "FLOW"])
+def test_the_kernel_takes_the_rules_where_vlans_stand(mode: Mode, services: str) -> None:
+    flow = replace(SERVICES[1], affinity=Affinity.FLOW)
+    several = {"SERVICES": SERVICES, "FLOW": (SERVICES[0], flow, SERVICES[2])}.get(services, ())
+    share = phases(OWNERS, {}, "web1", 0)
+    commands = transactions.whole(
+        replace(BOTH, services=several), "web1", mode, {"eth0": OWN}, share, {"eth0"}, granted=True
+    )
+    listed = scratch.listing(commands, TABLES, ["eth0"])
+    assert "0x88a8" in "".join(listed.values())
 
 
 def test_each_base_chain_means_the_interface_that_the_theory_says() -> None:
