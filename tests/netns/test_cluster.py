@@ -16,6 +16,7 @@ import pytest
 from tests.netns.cast import serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import VIP, shell, snapshot, until
+from vipnft.agreement.records import Member
 from vipnft.config import reader
 from vipnft.lab import agents
 from vipnft.model import Check, CheckKind
@@ -83,7 +84,7 @@ def test_a_service_that_fails_gives_its_buckets_away(lab_up: LabUp, tmp_path: Pa
         ("no store", 2, "agents need a store"),
         ("no such store", 2, "there is no store of such a URL"),
         ("unreachable", None, "asked again in"),
-        ("not ours", 1, "this is a database of another program"),
+        ("not ours", None, "this is a database of another program"),
         ("newer table", None, "the table in the store has format 99"),
         ("corrupt table", None, "the table in the store is corrupt"),
         ("other seed", None, "deal clients by another seed"),
@@ -190,6 +191,13 @@ def test_a_bad_key_ends_nobody(lab_up: LabUp, tmp_path: Path) -> None:
         lab.run("web1", ["vipnft", "weight", "web2", "3", "--store", cast.url], check=True)
         until(lambda: cast.owned() == [64, 192], what="the agents go on agreeing")
         assert set(cast.look()) == {"web1", "web2"}
+        other = Member("another life", 1, 1.0, 1000).dump()
+        store.transact({}, {"host/web2": other, "host/stranger": other}, timeout=5)
+        until(partial(cast.says, "web2", "another agent's key under this name"), what="web2")
+        until(lambda: cast.owned() == [0, 64, 192], what="web2 serving again, no stranger")
+        for host in lab.hosts:
+            assert cast.log(host).count("no agent of this cluster file could have written") == 1
+            assert cast.log(host).replace("\n", "").isprintable()
         store.transact({}, {"table": b"[" * 100_000}, timeout=5)
         for host in lab.hosts:
             until(partial(cast.says, host, "the table in the store is corrupt"), what=host)
