@@ -209,18 +209,16 @@ class Links:
         with refusal(f"{link.name} could not be given {mac} as its MAC"):
             return wear(self._ipr, link.index, link.name, mac)
 
-    def ports(self, bridge: Link, mac: str) -> list[str]:
-        """Return the ports of a bridge at which it knows a MAC; none of what is no bridge."""
-        if bridge.kind != "bridge":
-            return []
-        with refusal(f"the kernel does not tell what {bridge.name} has learned"):
+    def ports(self, link: Link, mac: str) -> list[str]:
+        """Return the ports at which an interface that is a bridge knows a MAC."""
+        with refusal(f"the kernel does not tell what {link.name} has learned"):
             known = [
                 entry["ifindex"]
                 for entry in self._ipr.fdb("dump")
-                if entry.get("lladdr") == mac and entry.get("master") == bridge.index
+                if entry.get("lladdr") == mac and entry.get("master") == link.index
             ]
-        found = [self.at(index) for index in known if index != bridge.index]
-        return sorted({link.name for link in found if link})
+        found = [self.at(index) for index in known if index != link.index]
+        return sorted({one.name for one in found if one})
 
     def filters(self, link: Link) -> frozenset[str]:
         """Return the MACs in the interface's filter, unicast and multicast."""
