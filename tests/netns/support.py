@@ -242,3 +242,9 @@ for client in clients:
         one.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
         print(one.recv(4096).split()[-1].decode(), flush=True)
 """
+
+STRAY = (
+    "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0));"
+    f" s.send(bytes.fromhex('ffffffffffff' + '{LISTEN}'.replace(':', '') + '88b6') + bytes(50))"
+)
+"""A program that sends one frame from the listen MAC, by its eth0."""

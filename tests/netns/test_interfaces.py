@@ -11,6 +11,7 @@ from tests.netns.conftest import LabUp
 from tests.netns.support import (
     ASK_TCP,
     LISTEN,
+    STRAY,
     VIP,
     VIP6,
     apply,
@@ -21,6 +22,7 @@ from tests.netns.support import (
     on_hosts,
     shell,
     snapshot,
+    until,
     which,
 )
 from vipnft.lab import plan
@@ -125,6 +127,24 @@ def test_a_guest_of_a_bridge_reaches_every_host(lab_up: LabUp, tmp_path: Path) -
     lab.run("web1", ["vipnft", "apply", "--switch"], check=True)
     lab.run("web1", ["vipnft", "down"], check=True)
     assert settled(snapshot(lab, "web1")) == settled(before)
+
+
+def test_a_guest_that_sends_from_the_listen_mac_is_named_by_its_port(lab_up: LabUp) -> None:
+    lab = lab_up(hosts=1)
+    behind(lab, "bridge")
+    apply_all(lab)
+    with guest(lab, "web1", GUESTS[:1]) as enter:
+        shell(lab, "web1", "ip link set guests master lan")
+        lab.run(
+            "web1", [*enter, sys.executable, "-c", STRAY.replace("'eth0'", "'out'")], check=True
+        )
+        until(
+            lambda: (
+                "1 frames came by port guests from the listen MAC"
+                in shell(lab, "web1", "vipnft status")
+            ),
+            what="status to tell",
+        )
 
 
 def test_a_bridge_in_hub_mode_is_refused(lab_up: LabUp) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.netns.cast import clients_of, pinging, serving
 from tests.netns.conftest import LabUp
 from tests.netns.scenarios import with_weights
-from tests.netns.support import LISTEN, VIP, VIP6, apply, apply_all, shell, until
+from tests.netns.support import LISTEN, STRAY, VIP, VIP6, apply, apply_all, shell, until
 from tests.netns.test_failover import LONG_S, even, with_lease
 from vipnft.lab.capture import Wire
 from vipnft.lab.frames import ARP_REPLY
@@ -231,18 +231,12 @@ def test_check_tells_what_costs_nobody_expects(lab_up: LabUp) -> None:
     assert "by ARP" not in lab.run("web1", ["vipnft", "check"]).stdout, "it is the user's own wish"
 
 
-_STRAY = (
-    "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0));"
-    f" s.send(bytes.fromhex('ffffffffffff' + '{LISTEN}'.replace(':', '') + '88b6') + bytes(50))"
-)
-
-
 def test_a_frame_from_the_listen_mac_is_counted_and_told(lab_up: LabUp, tmp_path: Path) -> None:
     """By anybody on the segment: the switch learns it, and the sender gets everything."""
     lab = lab_up(hosts=2)
     with serving(lab, tmp_path) as agents:
         assert "WARNING" not in shell(lab, "web1", "vipnft status")
-        shell(lab, "router", f'{sys.executable} -c "{_STRAY}"')
+        shell(lab, "router", f'{sys.executable} -c "{STRAY}"')
         status = shell(lab, "web1", "vipnft status")
         assert "WARNING     1 frames came from the listen MAC" in status
         assert '"strays": 1' in shell(lab, "web2", "vipnft status --json")
@@ -335,7 +329,7 @@ def test_a_linux_bridge_can_be_kept_from_learning_it(lab_up: LabUp, case: str) -
     apply_all(lab)
     router = shell(lab, "router", "cat /sys/class/net/eth0/address").strip()
     shell(lab, "segment", f"ROUTER={router}; {script}")
-    shell(lab, "router", f'{sys.executable} -c "{_STRAY}"')
+    shell(lab, "router", f'{sys.executable} -c "{STRAY}"')
     with listening(lab, "web2"):
         said = lab.run("web1", ["vipnft", "probe"])
     assert said.returncode == learned, said.stdout
