@@ -192,7 +192,8 @@ class Agents:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """What every host of a cluster has in common; MACs are lower case, colon separated. `mode` is
-    how hosts wear the listen MAC, unless the command line says so."""
+    how hosts wear the listen MAC, unless the command line says so. `secret`, in hexadecimal digits,
+    keeps hosts' names from telling who owns what."""
 
     name: str
     seed: int
@@ -202,6 +203,12 @@ class Cluster:
     services: tuple[Service, ...] = ()
     agents: Agents = Agents()
     mode: Mode | None = None
+    secret: str = ""
+
+    @property
+    def salt(self) -> bytes:
+        """What is hashed in front of hosts' names: nothing without a secret."""
+        return bytes.fromhex(self.secret)
 
     @property
     def vips(self) -> tuple[Address, ...]:

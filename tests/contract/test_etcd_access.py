@@ -56,7 +56,7 @@ def test_authentication(own: Etcd, opened: Opener, cluster: str) -> None:
 
     refused(f"etcd://bob:guess@{hosts}", "invalid user ID or password", "percent-encode", "bob@")
     refused(f"etcd://nobody:guess@{hosts}", "invalid user ID or password")
-    refused(f"etcd://{hosts}", "wants a user", "etcd://USER:PASSWORD@HOST")
+    refused(f"etcd://{hosts}", "wants a user", "etcd://USER@HOST")
     refused(store_url := f"etcd://bob:p%40ss%3Aword%2F@{hosts}", "grant-permission", name="other")
     assert read(opened(store_url)) == {"k": b"c"}
 

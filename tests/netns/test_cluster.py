@@ -86,6 +86,7 @@ def test_a_service_that_fails_gives_its_buckets_away(lab_up: LabUp, tmp_path: Pa
         ("unreachable", None, "asked again in"),
         ("not ours", None, "this is a database of another program"),
         ("newer table", None, "the table in the store has format 99"),
+        ("older table", None, "the table in the store has format 1, this is 2"),
         ("corrupt table", None, "the table in the store is corrupt"),
         ("other seed", None, "deal clients by another seed"),
         ("no interface", None, "can't serve yet: interface eth7 is not on this machine"),
@@ -108,9 +109,10 @@ def test_a_start_that_can_not_be(
             other.execute("CREATE TABLE theirs (x)")
     tables = {
         "newer table": b'{"format": 99}',
+        "older table": b'{"format": 1}',
         "corrupt table": b"\xff",
         "other seed": json.dumps(
-            {"format": 1, "deal": "0x1/256", "owners": ["a"] * 256, "drains": {}}
+            {"format": 2, "deal": "0x1/256", "owners": ["a"] * 256, "drains": {}}
         ).encode(),
     }
     if case in tables:

@@ -6,6 +6,8 @@ The scenarios run small here; `make bench-moves` runs them whole.
 import json
 import socket
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -315,3 +317,20 @@ def test_plan_tells_what_would_move(lab_up: LabUp, tmp_path: Path) -> None:
     assert "web4: 64 -> 0 buckets (0.0%)" in text
     dead = json.loads(shell(lab, "web1", "vipnft plan --json --takeover web4"))
     assert dead["moves"] == dead["least"] == 64, "of a dead host nothing but its own moves"
+
+
+def test_a_new_secret_gives_buckets_other_owners_as_weights_do(lab_up: LabUp) -> None:
+    """Whoever aimed at one host's buckets meets all; who asks is answered by whom `which` names."""
+    lab = lab_up(hosts=4)
+    apply_all(lab)
+    before = owners_of(lab.cluster)
+    secret = "5a0c2d1be8f94c3785d6a1e03f7b9c42"
+    configure(lab, secret=secret)
+    after = owners_of(replace(lab.cluster, secret=secret))
+    aimed = Counter(new for old, new in zip(before, after, strict=True) if old == "web1")
+    assert set(aimed) == set(lab.hosts)
+    for host in lab.hosts:
+        assert "changed hands" in shell(lab, host, "vipnft apply --switch --drain 0")
+        found = json.loads(shell(lab, host, "vipnft status --json"))
+        assert found["owned"] == [b for b, owner in enumerate(after) if owner == host]
+        assert not found["drift"]

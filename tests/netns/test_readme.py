@@ -68,9 +68,9 @@ def test_the_commands_table_is_true(lab_up: LabUp) -> None:
 def test_every_key_of_the_file_is_in_the_tables() -> None:
     keys = set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
     assert keys == {
-        "name", "seed", "vips", "interface", "buckets", "listen_mac", "weight", "send_mac",
-        "mode", "store", "password_file", "lease", "beat", "on_store_loss", "interfaces",
-        "send_macs", "protocol", "ports", "affinity", "prefix4", "prefix6", "quic",
+        "name", "seed", "secret", "vips", "interface", "buckets", "listen_mac", "weight",
+        "send_mac", "mode", "store", "password_file", "lease", "beat", "on_store_loss",
+        "interfaces", "send_macs", "protocol", "ports", "affinity", "prefix4", "prefix6", "quic",
     }  # fmt: skip
     assert reader.parse(FILE, "README").buckets == 256
 

@@ -13,6 +13,7 @@ from typing import Any
 from vipnft.agent import systemd
 from vipnft.agent.checks import Checks
 from vipnft.agent.dataplane import Dataplane, endless
+from vipnft.agent.deal import deal
 from vipnft.agent.drains import Drains
 from vipnft.agent.duplicates import Duplicates
 from vipnft.agent.exchange import Exchange, Log
@@ -75,7 +76,7 @@ def run(orders: Orders, store: Store) -> End:
             store,
             orders.cluster.agents,
             orders.log,
-            deal=_deal(orders.cluster),
+            deal=deal(orders.cluster),
             buckets=orders.cluster.buckets,
             hosts=frozenset(orders.cluster.weights),
         )
@@ -87,10 +88,6 @@ def run(orders: Orders, store: Store) -> End:
             raise
         finally:
             checks.stop()
-
-
-def _deal(cluster: Cluster) -> str:
-    return f"{cluster.seed:#x}/{cluster.buckets}"
 
 
 class _Loop:
@@ -126,7 +123,8 @@ class _Loop:
             o.cluster.buckets,
             frozenset(o.cluster.weights),
             former=former,
-            deal=_deal(o.cluster),
+            deal=deal(o.cluster),
+            salt=o.cluster.salt,
             hold_on_loss=o.cluster.agents.on_store_loss is StoreLoss.HOLD,
         )
         life = Life(params, self._wish(due=True)).live()

@@ -115,7 +115,8 @@ class Wish:
 class Params:
     """Who this agent is: its host, this life's mark and those of lives before it on this
     machine (which are over), lease in seconds, buckets and how clients are dealt to them.
-    `hosts` are the cluster file's: who is none of them is given nothing."""
+    `hosts` are the cluster file's: who is none of them is given nothing; `salt` is what keeps their
+    names from telling who is given what."""
 
     me: str
     incarnation: str
@@ -124,4 +125,5 @@ class Params:
     hosts: frozenset[str]
     former: frozenset[str] = frozenset()
     deal: str = ""
+    salt: bytes = b""
     hold_on_loss: bool = False

@@ -21,8 +21,8 @@ start in turn, each would else give a little to each at every beat."""
 class Outlook:
     """Host `me`'s, from beat to beat; `near`: a bucket is about to be given to it."""
 
-    def __init__(self, me: str) -> None:
-        self._me = me
+    def __init__(self, me: str, salt: bytes = b"") -> None:
+        self._me, self._salt = me, salt
         self._dealt: tuple[object, Owners] = (None, ())
         self._coming = 0  # beats for which moves have been pending
         self._still = 0  # beats for which hosts and weights have been the same
@@ -36,7 +36,8 @@ class Outlook:
             return owners
         key = (tuple(sorted(shares.items())), owners)
         if self._dealt[0] != key:
-            self._dealt = (key, assign(shares, len(owners), prior(owners, real)))
+            dealt = assign(shares, len(owners), prior(owners, real), salt=self._salt)
+            self._dealt = (key, dealt)
         return self._dealt[1]
 
     def beat(self, shares: Mapping[str, int], owners: Owners, target: Owners) -> bool:

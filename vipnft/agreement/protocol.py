@@ -110,7 +110,7 @@ class Life:
         self._slot = 0
         self._order = Order()
         self._peers = Peers(params.me, params.lease)
-        self._outlook = Outlook(params.me)
+        self._outlook = Outlook(params.me, params.salt)
 
     def live(self) -> Effects:
         """Beat until asked to stop and everything is given away; returns why it ended."""

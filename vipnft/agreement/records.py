@@ -22,7 +22,7 @@ from vipnft.model import MAX_BUCKETS, NAME, Owners, Snapshot
 TABLE = "table"
 RENEWAL_S = 2.0
 """Seconds that a lease is made to last, at least, while a host's agent begins a new life."""
-_FORMAT = 1
+_FORMAT = 2
 _TABLE_BYTES = 16 << 20
 _KEY_BYTES = 4096
 _WORD_CHARS = 100
@@ -71,7 +71,9 @@ class Table:
             if known != _FORMAT and isinstance(known, int):
                 raise AgreementError(
                     f"the table in the store has format {known:d}, this is {_FORMAT}",
-                    fix="upgrade vipnft on this host",
+                    fix="upgrade vipnft on this host"
+                    if known > _FORMAT
+                    else "upgrade all hosts: stop their agents, delete the table's key, start them",
                 )
             owners = tuple(_list(found["owners"]))
             drains = {int(b): frozenset(_list(hosts)) for b, hosts in found["drains"].items()}

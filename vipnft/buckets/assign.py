@@ -28,20 +28,25 @@ class Move(NamedTuple):
 
 
 def assign(
-    weights: Mapping[str, int], size: int, previous: Sequence[str | None] | None = None
+    weights: Mapping[str, int],
+    size: int,
+    previous: Sequence[str | None] | None = None,
+    *,
+    salt: bytes = b"",
 ) -> Owners:
     """Return the owner of each of `size` buckets (1 to 65536), by weight (0 to 1000 each).
 
     Each host gets the floor or the ceiling of its exact share. With `previous` (one owner per
     bucket; None or a host that is gone: must move) the fewest possible buckets change owner.
-    Without, the result depends on the arguments alone, not on the order of `weights`.
+    Without, the result depends on the arguments alone, not on the order of `weights`. Who does not
+    know the `salt` can't tell from the hosts' names who owns what.
     UsageError: no host with a weight, or weight, size or length of `previous` unfit.
     """
     _require_sound(weights, size)
     if previous is None:
-        return split(weights, size)
+        return split(weights, size, salt)
     _require_length(previous, size)
-    return _resplit(weights, previous)
+    return _resplit(weights, previous, salt)
 
 
 def moves(before: Sequence[str | None], after: Owners) -> tuple[Move, ...]:
@@ -69,7 +74,9 @@ def _require_length(previous: Sequence[str | None], size: int) -> None:
         raise UsageError(f"previous owners of {len(previous)} buckets, not {size}", fix=fix)
 
 
-def _quotas(weights: Mapping[str, int], previous: Sequence[str | None]) -> dict[str, int]:
+def _quotas(
+    weights: Mapping[str, int], previous: Sequence[str | None], salt: bytes
+) -> dict[str, int]:
     """Return each host's count, in order of names."""
     total = sum(weights.values())
     shares = {name: divmod(len(previous) * weights[name], total) for name in sorted(weights)}
@@ -79,7 +86,7 @@ def _quotas(weights: Mapping[str, int], previous: Sequence[str | None]) -> dict[
     # The ceilings save a move each at hosts that hold so many already; then by remainder, hash.
     def claim(name: str) -> tuple[bool, int, bytes]:
         floor, rest = shares[name]
-        return held[name] <= floor, -rest, shake_128(name.encode()).digest(8)
+        return held[name] <= floor, -rest, shake_128(salt + name.encode()).digest(8)
 
     uneven = [name for name in quotas if shares[name][1]]
     for name in sorted(uneven, key=claim)[: len(previous) - sum(quotas.values())]:
@@ -87,7 +94,7 @@ def _quotas(weights: Mapping[str, int], previous: Sequence[str | None]) -> dict[
     return quotas
 
 
-def _resplit(weights: Mapping[str, int], previous: Sequence[str | None]) -> Owners:
+def _resplit(weights: Mapping[str, int], previous: Sequence[str | None], salt: bytes) -> Owners:
     """Keep what the quotas let each host keep, and hand the rest to hosts with room by score."""
     held: dict[str | None, list[int]] = {}
     for bucket, name in enumerate(previous):
@@ -95,10 +102,10 @@ def _resplit(weights: Mapping[str, int], previous: Sequence[str | None]) -> Owne
     owners: dict[int, str] = {}
     room: dict[str, int] = {}
     scores: dict[str, tuple[int, ...]] = {}
-    for name, quota in _quotas(weights, previous).items():
+    for name, quota in _quotas(weights, previous, salt).items():
         kept = held.get(name, [])
         if len(kept) != quota:
-            scores[name] = _scores(name, len(previous))
+            scores[name] = _scores(name, len(previous), salt)
             kept = sorted(kept, key=scores[name].__getitem__)[:quota]
         if len(kept) < quota:
             room[name] = quota - len(kept)
@@ -111,6 +118,6 @@ def _resplit(weights: Mapping[str, int], previous: Sequence[str | None]) -> Owne
     return tuple(owners[bucket] for bucket in range(len(previous)))
 
 
-def _scores(name: str, size: int) -> tuple[int, ...]:
-    """Return which buckets a host rather has, from its name alone; low is good."""
-    return struct.unpack(f"<{size}I", shake_128(name.encode()).digest(4 * size))
+def _scores(name: str, size: int, salt: bytes) -> tuple[int, ...]:
+    """Return which buckets a host rather has, from its name and the salt alone; low is good."""
+    return struct.unpack(f"<{size}I", shake_128(salt + name.encode()).digest(4 * size))

@@ -41,12 +41,12 @@ def owners_of(cluster: Cluster, dead: Collection[str] = ()) -> Owners:
 
     Of hosts in `dead` only their own buckets move, as few as can be.
     """
-    everyone = assign(cluster.weights, cluster.buckets)
+    everyone = assign(cluster.weights, cluster.buckets, salt=cluster.salt)
     gone = set(dead) & set(cluster.weights)
     if not gone:
         return everyone
     living = {name: weight for name, weight in cluster.weights.items() if name not in gone}
-    return assign(living, cluster.buckets, everyone)
+    return assign(living, cluster.buckets, everyone, salt=cluster.salt)
 
 
 def phases(owners: Owners, drains: Drains, me: str, now: float) -> tuple[Phase, ...]:

@@ -8,7 +8,7 @@ Rule 2: a host's scores are evenly spaced quantiles of the exponential distribut
         weight, in an order of its own: factor * bucket + shift, modulo a prime. Even quantiles
         halve the unevenness of plain rendezvous hashing, and the inverse of that map finds a
         host's best buckets directly.
-Rule 3: integers only, alike on all machines; nothing but names, weights and size counts.
+Rule 3: integers only, alike on all machines; nothing but names, weights, size and salt counts.
 
 Measured, moves over the fewest possible when one of N equal hosts comes or goes (means of 100
 sets of names): 256 buckets 1.07 (N=4), 1.22 (8), 1.42 (12), 1.55 (16), 1.97 (24), 2.52 (31);
@@ -35,16 +35,19 @@ _Ranked = dict[int, list[int]]
 """By bucket, hosts with their scores in one number each, the best last."""
 
 
-def split(weights: Mapping[str, int], size: int) -> tuple[str, ...]:
-    """Return the owner of each of `size` buckets; some weight is above 0."""
-    return _split(frozenset(weights.items()), size)
+def split(weights: Mapping[str, int], size: int, salt: bytes = b"") -> tuple[str, ...]:
+    """Return the owner of each of `size` buckets; some weight is above 0. Who does not know the
+    `salt` can't tell from the names."""
+    return _split(frozenset(weights.items()), size, salt)
 
 
 @lru_cache(maxsize=4)  # a command asks for the same few again and again
-def _split(known: frozenset[tuple[str, int]], size: int) -> tuple[str, ...]:
+def _split(known: frozenset[tuple[str, int]], size: int, salt: bytes) -> tuple[str, ...]:
     weights = dict(known)
     total = sum(weights.values())
-    keys = {name: int.from_bytes(shake_128(name.encode()).digest(16), "big") for name in weights}
+    keys = {
+        name: int.from_bytes(shake_128(salt + name.encode()).digest(16), "big") for name in weights
+    }
     # By a hash, not by name: of equal scores, the earlier host's is the better one.
     names = sorted((n for n in weights if weights[n]), key=lambda name: (keys[name], name))
     room = [size * weights[name] // total for name in names]

@@ -79,6 +79,7 @@ def _build(shape: FileShape) -> Cluster:
     first = c.interface
     return Cluster(
         name=c.name,
+        secret=c.secret,
         seed=c.seed,
         segments=(_segment(c), *map(_segment, shape.segment)),
         hosts=tuple(_host(one, first) for one in shape.host),
@@ -169,7 +170,7 @@ _FOUND = {
 }
 
 
-_SECRET, _HIDDEN = {"store"}, '"…"'  # it may hold a password
+_SECRET, _HIDDEN = {"store", "secret"}, '"…"'  # it may hold a password
 
 
 def _translate(error: _Table) -> Problem:

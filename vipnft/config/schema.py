@@ -165,16 +165,29 @@ class _Shape(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
 
 
-class ClusterShape(_Shape):
-    """The [cluster] table."""
+class _DealShape(_Shape):
+    """Of the [cluster] table what all hosts deal clients by, and where."""
 
     name: _Name
     seed: Annotated[int, _whole(0, 2**32 - 1, ", the same on every host, kept private")]
+    secret: Annotated[
+        str,
+        *_matching(
+            "[0-9a-f]{32}",
+            "32 hexadecimal digits",
+            "32 hexadecimal digits, the same on every host, kept private: openssl rand -hex 16",
+        ),
+    ] = ""
     vips: _Vips
     interface: _Interface
     buckets: Annotated[int, _whole(1, MAX_BUCKETS)] = DEFAULTS["buckets"]
     listen_mac: _Mac = ""
     mode: Annotated[str, *_one_of(*Mode)] = ""
+
+
+class ClusterShape(_DealShape):
+    """The [cluster] table; here, how its agents work."""
+
     store: Annotated[str, AfterValidator(_url)] = Field(
         "", description='"sqlite:///path" or "etcd://host:port,..."'
     )

@@ -15,6 +15,7 @@ def render(cluster: Cluster) -> str:
         "[cluster]",
         f"name = {quote(cluster.name)}",
         f"seed = {cluster.seed:#x}",
+        *([f"secret = {quote(cluster.secret)}"] if cluster.secret else []),
         *_segment(first),
         f"buckets = {cluster.buckets}",
         *([f"mode = {quote(cluster.mode)}"] if cluster.mode else []),

@@ -26,7 +26,7 @@ _PASSWORD_CHARS = 4096
 @dataclass(frozen=True, slots=True)
 class EtcdUrl:
     """What a URL says: members as host and port, who we are to them, and the URL as it may be
-    shown: without user and password."""
+    shown: without the password."""
 
     addresses: tuple[tuple[str, int], ...]
     credentials: Credentials
@@ -70,7 +70,8 @@ def parsed(url: str, password_file: str = "") -> EtcdUrl:
     user, _, password = (unquote(part) for part in login.partition(":"))
     if password_file:
         password = _password(password_file, shown, user, password)
-    return EtcdUrl(addresses, Credentials(user=user, password=password, **files), shown)
+    known = Credentials(user=user, password=password, **files)
+    return EtcdUrl(addresses, known, shown.replace("//", f"//{user}@", 1) if user else shown)
 
 
 _LACKS = "cert and key go together, and with ca"

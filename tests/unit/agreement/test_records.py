@@ -89,7 +89,7 @@ def test_no_bytes_are_more_than_an_error(value: bytes) -> None:
 @given(
     st.fixed_dictionaries(
         {
-            "format": JSON | st.just(1),
+            "format": JSON | st.just(2),
             "deal": JSON | st.just("0x1/2"),
             "owners": JSON | st.lists(st.sampled_from(["a", "?x.1", "b c", "", None, 1, ["a"]])),
             "drains": JSON | st.dictionaries(st.text(), JSON),

@@ -313,3 +313,25 @@ def test_closed_form_agrees_with_all_roundings() -> None:
         ]
         kept = max(sum((quotas & held).values()) for quotas in roundings)
         assert fewest_moves(weights, previous) == size - kept
+
+
+def test_who_does_not_know_the_salt_can_not_tell_owners_from_names() -> None:
+    """Two salts agree on as many buckets as chance would have it, and each is as even as none."""
+    weights = {f"h{i}": 1 for i in range(4)}
+    several = [assign(weights, 1024, salt=bytes([n]) * 16) for n in range(8)]
+    several.append(assign(weights, 1024))
+    for n, one in enumerate(several):
+        assert quotas_hold(weights, one)
+        for other in several[:n]:
+            same = sum(a == b for a, b in zip(one, other, strict=True))
+            assert 160 < same < 360, "of 1024, 256 by chance"
+
+
+def test_with_a_salt_as_few_move_as_without() -> None:
+    weights, salt = {f"h{i}": 1 for i in range(4)}, b"s" * 16
+    before = assign(weights, 256, salt=salt)
+    after = assign(weights | {"new": 1}, 256, before, salt=salt)
+    assert len(moves(before, after)) == len(
+        moves(assign(weights, 256), assign(weights | {"new": 1}, 256, assign(weights, 256)))
+    )
+    assert {move.target for move in moves(before, after)} == {"new"}
