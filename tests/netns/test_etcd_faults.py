@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.cast import Agents, pinging, serving
+from tests.netns.cast import Agents, flowing, pinging, serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import shell, until
 from tests.netns.test_failover import LONG_S, even, once, two_each, with_lease
@@ -136,11 +136,39 @@ def test_under_hold_a_dead_host_waits_for_an_operator(lab_up: LabUp, tmp_path: P
     lab = lab_up(hosts=2)
     with over_etcd(lab, tmp_path, 1, StoreLoss.HOLD) as (cast, etcd):
         cast.running["web2"].kill()
-        until(lambda: cast.look()["web2"]["state"] == "silent")
-        shell(lab, "web1", f"vipnft drain web2 --store {etcd.url}")
+        until(lambda: cast.look()["web2"]["state"] == "unheard")
+        alive = lab.run("web1", ["vipnft", "off", "web1", "--store", etcd.url])
+        assert "web1 is not off: its agent beats" in alive.stderr
+        shell(lab, "web1", f"vipnft off web2 --store {etcd.url}")
         until(lambda: cast.owned() == [256, 0], what="the takeover")
         # Not "took over from web2": who got no answer in time can't tell who wrote the table.
         until(partial(cast.says, "web1", "256 of 256 buckets here (128 came"), what="web1's word")
+        cast.start("web2")  # the word is void
+        even(cast)
+
+
+def test_under_hold_a_drained_host_cut_off_keeps_its_connections(
+    lab_up: LabUp, tmp_path: Path
+) -> None:
+    """It drains, and then loses the store alone: nobody calls it dead, and it goes on."""
+    lab = lab_up(hosts=4)
+    with over_etcd(lab, tmp_path, 1, StoreLoss.HOLD) as (cast, etcd):
+        with flowing(lab, tmp_path, count=30, rate=20) as found:
+            shell(lab, "web1", f"vipnft drain web2 --store {etcd.url}")
+            until(lambda: cast.owned()[1] == 0, what="web2 to give")
+            shell(
+                lab,
+                "web2",
+                "nft add table inet cut;"
+                "nft 'add chain inet cut out { type filter hook output priority 0; }';"
+                "nft add rule inet cut out tcp dport 2379 drop",
+            )
+            until(lambda: cast.look()["web2"]["state"] == "unheard", what="web2's silence")
+            assert cast.look()["web2"]["draining"]
+            shell(lab, "web2", "nft delete table inet cut")
+            until(lambda: cast.look()["web2"]["state"] != "unheard", what="web2's return")
+        assert found["failed"] == {}
+        assert not any("took over" in cast.log(host) for host in lab.hosts)
 
 
 def test_members_of_three_die_and_return(lab_up: LabUp, tmp_path: Path) -> None:

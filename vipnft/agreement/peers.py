@@ -56,14 +56,27 @@ class Peers:
     def lost(self, said: Reply) -> set[str]:
         """Return who is dead: whose key stood still, or absent, for longer than its lease.
 
-        The silence of a host that holds says nothing; that an operator drained it does.
+        The silence of a host that holds says nothing; that an operator called it off, when its key
+        stood where it stands, does.
         """
+        return {
+            host
+            for host in self.quiet(said)
+            if host not in self._holding or order(said.snapshot, host).off == self.version(host)
+        }
+
+    def quiet(self, said: Reply) -> set[str]:
+        """Return whose key stood still, or absent, for longer than its lease, dead or not: they
+        can't hear of a table, so nothing is given to them."""
         return {
             host
             for host in self._seen
             if self.silence(host, said.now) >= patience(self._lease_of(host))
-            and (host not in self._holding or order(said.snapshot, host).drained)
         }
+
+    def is_late(self, host: str, now: float) -> bool:
+        """Tell whether a host's key stood still for longer than any beat: half of its lease."""
+        return self.silence(host, now) > self._lease_of(host) / 2
 
     def has_moved(self, host: str) -> bool:
         """Tell whether a host's key was seen to move: one that was not may be dead for long, and

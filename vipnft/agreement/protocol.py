@@ -77,14 +77,15 @@ class _RivalError(Exception):
 class _Known:
     """What this life knows of the table: `table` is what the kernel holds, `version` of it in the
     store; `last` the newest that was there, `real` the newest in which anybody owned anything;
-    `fenced`: no earlier write of this host's can come after it."""
+    `fenced`: no earlier write of this host's can come after it; `beaten`: this life's key was
+    there once, so that no word about an earlier one counts."""
 
     def __init__(self) -> None:
         self.table: Table | None = None
         self.version = 0
         self.last: Table | None = None
         self.real: Table | None = None
-        self.fenced = False
+        self.fenced = self.beaten = False
 
     def take_up(self, table: Table, version: int) -> None:
         """Know that the kernel holds a table."""
@@ -184,7 +185,7 @@ class Life:
                 {key_of(p.me): member.dump()},
             )
             if said is None:
-                if p.hold_on_loss and self._known.table:
+                if self._holds():
                     yield Grant(idle)  # nobody takes over from who holds
                     self._slot = idle
                 # The beat may have happened or may yet: my key's version tells, next time.
@@ -196,6 +197,7 @@ class Life:
             self._look(said)
             if said.done:
                 self._beat, self._mine = member.beat, said.snapshot[key_of(p.me)].version
+                self._known.beaten = True
                 yield Grant(idle)
                 self._slot = idle
                 return said
@@ -231,10 +233,16 @@ class Life:
             if said is not None:
                 return said
             self.wish = yield Wait()
-            if self.params.hold_on_loss and self._known.table:
+            if self._holds():
                 self._slot ^= 1
                 yield Arm(self._slot, self.params.lease)
                 yield Grant(self._slot)
+
+    def _holds(self) -> bool:
+        """Tell whether to carry on without a beat. Not before the first: until then the key that
+        stands is an earlier life's, which an operator may have called off."""
+        known = self._known
+        return self.params.hold_on_loss and known.table is not None and known.beaten
 
     # Start.
 
@@ -294,9 +302,9 @@ class Life:
     def _step(self, said: Reply) -> Step | None:
         """Return what is next for the table to become, by this host's hand."""
         lost, me, old = self._peers.lost(said), self.params.me, self._known.table
-        known = self._fellows(said)
+        known, quiet = self._fellows(said), self._peers.quiet(said)
         living = {h: m for h, m in known.items() if h == me or self._peers.has_moved(h)}
-        shares = weights({host: m for host, m in living.items() if host not in lost})
+        shares = weights({host: m for host, m in living.items() if host not in quiet})
         if old is None:
             mark = f"{self.params.incarnation}.{self._beat}"
             return placeholder(mark, self.params.buckets, self.params.deal)
@@ -305,7 +313,11 @@ class Life:
             return step
         timely = self._outlook.beat(shares, old.owners, target)
         pairs = zip(old.owners, target, strict=True)
-        given = frozenset(b for b, (o, n) in enumerate(pairs) if o == me != n)
+        given = frozenset(
+            b
+            for b, (o, n) in enumerate(pairs)
+            if o == me != n and not self._peers.is_late(n, said.now)
+        )
         if given and (timely or self.wish.cut_off):
             return giving(old, target, given, me, drain=not self.wish.cut_off)
         over = frozenset(b for b in self.wish.drained if me in old.drains.get(b, frozenset()))
@@ -370,6 +382,6 @@ class Life:
         if self._known.table is None:
             return True
         part = Adopt(self._known.table, self.params.me)
-        known, away = self._fellows(said), {self.params.me} | self._peers.lost(said)
+        known, away = self._fellows(said), {self.params.me} | self._peers.quiet(said)
         others = {host: member for host, member in known.items() if host not in away}
         return not (part.owned or part.draining) or not any(weights(others).values())

@@ -142,10 +142,16 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an operator said of a host: its weight (None: as its file has it), and to drain it."""
+    """What an operator said of a host: its weight (None: as its file has it), to drain it, and
+    that it is off.
+
+    `off` is the version at which its key stood then (0: it had none): the word is void by itself
+    once the host beats again.
+    """
 
     weight: int | None = None
     drained: bool = False
+    off: int | None = None
 
     def dump(self) -> bytes:
         """Return it as the store holds it."""
@@ -161,9 +167,12 @@ class Order:
         """Read what `dump` wrote; None for anything else."""
         try:
             found = _document(value, _KEY_BYTES)
-            weight = found["weight"]
-            known = None if weight is None else _number(weight, _MOST_WEIGHT)
-            return cls(known, _flag(found["drained"]))
+            weight, off = found["weight"], found.get("off")
+            return cls(
+                None if weight is None else _number(weight, _MOST_WEIGHT),
+                _flag(found["drained"]),
+                None if off is None else _number(off, _MOST),
+            )
         except (ValueError, KeyError, TypeError):
             return None
 

@@ -1,4 +1,4 @@
-"""The verbs that speak to all agents through their store: weight, drain, resume, and what
+"""The verbs that speak to all agents through their store: weight, drain, resume, off, and what
 `status --cluster` shows."""
 
 import json
@@ -40,11 +40,7 @@ def weight(
 
 
 def drain(host: HostName, config: Config = DEFAULT_CONFIG, store: StoreUrl = "") -> None:
-    """Let a host give its buckets away and keep its connections until they end; until `resume`.
-
-    Of a host that carries on without the store (on_store_loss = "hold") and is silent, this says
-    that it is dead: the others take over.
-    """
+    """Let a host give its buckets away and keep its connections until they end; until `resume`."""
     from dataclasses import replace
 
     _order(config, store, host, lambda order: replace(order, drained=True), serve=False)
@@ -57,6 +53,42 @@ def resume(host: HostName, config: Config = DEFAULT_CONFIG, store: StoreUrl = ""
 
     _order(config, store, host, lambda order: replace(order, drained=False), serve=True)
     say(f"{host} takes its share again")
+
+
+def off(host: HostName, config: Config = DEFAULT_CONFIG, store: StoreUrl = "") -> None:
+    """Say that a silent host is off, so that the others take over; until its agent beats again.
+
+    Needed where hosts carry on without the store (on_store_loss = "hold"), and silence says
+    nothing. Say it only of a host that is really off, or it answers beside its successor.
+    """
+    from dataclasses import replace
+
+    from vipnft.agreement.records import key_of, members, order, order_of
+
+    cluster, opened = load(config), _open(config, store)
+    first = opened.transact({}, {}, timeout=_STORE_POLL_S).snapshot
+    if host not in members(first):
+        cluster.require_host(host)
+    version, key = _version(first, key_of(host)), order_of(host)
+    end = time.monotonic() + _longest(first)
+    while True:
+        last = opened.transact({}, {}, timeout=_STORE_POLL_S).snapshot
+        if _version(last, key_of(host)) != version:
+            raise UsageError(
+                f"{host} is not off: its agent beats", fix=f"say `vipnft drain {host}`, or stop it"
+            )
+        if time.monotonic() >= end:
+            put = {key: replace(order(last, host), off=version).dump()}
+            conditions = {key: _version(last, key), key_of(host): version}
+            if opened.transact(conditions, put, timeout=_STORE_POLL_S).done:
+                break
+        time.sleep(_LOOK_S)
+    say(f"{host} is off: the others take over what it had, and it comes back when its agent beats")
+
+
+def _version(snapshot: "Snapshot", key: str) -> int:
+    """Return a key's version: 0 if absent."""
+    return snapshot[key].version if key in snapshot else 0
 
 
 def _order(
@@ -84,7 +116,7 @@ def _order(
             raise UsageError(
                 f"{host} is the last host that serves", fix="resume another one first, or stop it"
             )
-        version = snapshot[key].version if key in snapshot else 0
+        version = _version(snapshot, key)
         put = {key: change(order(snapshot, host)).dump()}
         if store.transact({key: version}, put, timeout=_STORE_POLL_S).done:
             return

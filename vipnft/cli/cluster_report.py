@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from vipnft.agreement.records import TABLE, Standing, Table, members, order
+from vipnft.agreement.records import TABLE, Standing, Table, key_of, members, order
 from vipnft.model import Snapshot
 from vipnft.shown import printable
 
@@ -12,21 +12,27 @@ from vipnft.shown import printable
 class AgentReport:
     """One host's agent, as its key in the store has it; `lease` in seconds.
 
-    `silent`: its key did not move for longer than its lease; `ordered`: to drain, by an operator.
+    `silent`: its key did not move for longer than its lease, which says nothing of one that
+    carries on without the store (`holds`); `ordered`: to drain, by an operator, who has called it
+    off if `off`.
     """
 
     standing: Standing
     silent: bool
+    holds: bool
     weight: int
     lease: float
     ordered: bool
+    off: bool
     owned: tuple[int, ...]
     draining: tuple[int, ...]
 
     @property
     def state(self) -> str:
         """What it says of itself, if it still says anything."""
-        return "silent" if self.silent else self.standing
+        if self.silent:
+            return "unheard" if self.holds and not self.off else "silent"
+        return self.standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +58,11 @@ def build(name: str, snapshot: Snapshot, silent: Collection[str]) -> ClusterRepo
             host: AgentReport(
                 standing=known[host].standing,
                 silent=host in silent,
+                holds=known[host].hold_on_loss,
                 weight=known[host].weight,
                 lease=known[host].lease,
                 ordered=order(snapshot, host).drained,
+                off=order(snapshot, host).off == snapshot[key_of(host)].version,
                 owned=tuple(b for b, owner in enumerate(owners) if owner == host),
                 draining=tuple(sorted(b for b, who in drains.items() if host in who)),
             )
@@ -90,8 +98,11 @@ def text(report: ClusterReport) -> str:
     for host, one in report.hosts.items():
         draining = f", drains {len(one.draining)}" if one.draining else ""
         ordered = ", drained by order" if one.ordered else ""
+        ordered += ", off by order" if one.off else ""
         lines.append(
             f"{host:<12} {one.state:<9} weight {one.weight:<4}"
             f" {len(one.owned):>5} buckets{draining}{ordered}"
         )
+    if report.hosts and all(one.silent for one in report.hosts.values()):
+        lines.append("no agent beats: the store may refuse what they write (their logs say why)")
     return "\n".join(map(printable, lines))

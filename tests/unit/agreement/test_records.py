@@ -108,6 +108,6 @@ def test_a_table_is_whole_or_an_error(document: dict[str, Any]) -> None:
 
 
 def test_an_order_reads_as_it_was_written() -> None:
-    for known in (Order(), Order(0), Order(1000, True)):
+    for known in (Order(), Order(0), Order(1000, True), Order(off=0), Order(1, True, 7)):
         assert Order.load(known.dump()) == known
     assert Order.load(b'{"weight": 1001, "drained": true}') == Order()

@@ -25,6 +25,24 @@ def test_the_text() -> None:
     )
 
 
+def test_who_carries_on_without_the_store_is_not_called_silent() -> None:
+    held = Member("a", 1, 1.0, 1, hold_on_loss=True).dump()
+    known = {
+        key_of("web1"): Entry(held, 4),
+        key_of("web2"): Entry(held, 5),
+        order_of("web2"): Entry(Order(off=5).dump(), 6),
+        key_of("web3"): Entry(held, 7),
+        order_of("web3"): Entry(Order(off=5).dump(), 8),
+    }
+    assert cluster_report.text(cluster_report.build("dns", known, {"web1", "web2", "web3"})) == (
+        "dns: 3 agents, 0 buckets\n"
+        "web1         unheard   weight 1        0 buckets\n"
+        "web2         silent    weight 1        0 buckets, off by order\n"
+        "web3         unheard   weight 1        0 buckets\n"
+        "no agent beats: the store may refuse what they write (their logs say why)"
+    )
+
+
 def test_the_json_is_a_promise_to_programs() -> None:
     report = cluster_report.build("dns", SNAPSHOT, {"web1"})
     assert json.dumps(cluster_report.document(report)) == (
