@@ -83,7 +83,7 @@ def test_a_service_that_fails_gives_its_buckets_away(lab_up: LabUp, tmp_path: Pa
     [
         ("no store", 2, "agents need a store"),
         ("no such store", 2, "there is no store of such a URL"),
-        ("unreachable", None, "asked again in"),
+        ("unreachable", None, "asked again until it answers"),
         ("not ours", None, "this is a database of another program"),
         ("newer table", None, "the table in the store has format 99"),
         ("older table", None, "the table in the store has format 1, this is 2"),

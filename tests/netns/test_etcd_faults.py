@@ -1,14 +1,17 @@
 """Agents over a real etcd that fails: members killed, hosts cut off from it. etcd runs on the
 router, so that a host's way to it can be cut."""
 
+import base64
 import contextlib
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +24,7 @@ from vipnft.lab.lab import Lab
 from vipnft.model import StoreLoss
 
 HOME = "192.0.2.254"
+PASSWORD = "guess"
 CUTS = {
     "both ways": ("input", "output"),
     "answers": ("input",),
@@ -31,15 +35,16 @@ CUTS = {
 class Etcd:
     """Members 0, 1, ... on the router, with data that outlives them."""
 
-    def __init__(self, lab: Lab, home: Path, size: int) -> None:
-        self.lab, self.home = lab, home
+    def __init__(self, lab: Lab, home: Path, size: int, *more: str) -> None:
+        self.lab, self.home, self.more = lab, home, more
+        self.login = self.token = ""
         self.members = {n: f"http://{HOME}:{2380 + 100 * n}" for n in range(size)}
         self.running: dict[int, subprocess.Popen[str]] = {}
         self.start(*self.members)
 
     @property
     def url(self) -> str:
-        return "etcd://" + ",".join(f"{HOME}:{2379 + 100 * n}" for n in self.members)
+        return f"etcd://{self.login}" + ",".join(f"{HOME}:{2379 + 100 * n}" for n in self.members)
 
     def start(self, *numbers: int) -> None:
         everybody = ",".join(f"m{n}={peer}" for n, peer in self.members.items())
@@ -52,6 +57,7 @@ class Etcd:
                 f"--initial-advertise-peer-urls={self.members[n]}",
                 f"--initial-cluster={everybody}",
                 "--unsafe-no-fsync",  # it is killed, and no machine with it
+                *self.more,
             ]  # fmt: skip
             null = subprocess.DEVNULL
             self.running[n] = self.lab.popen("router", words, stdout=null, stderr=null)
@@ -62,6 +68,14 @@ class Etcd:
         for n in numbers:
             self.running[n].kill()
             self.running[n].wait()
+
+    def ask(self, path: str, **body: Any) -> dict[str, Any]:
+        """Ask member 0 over its JSON gateway."""
+        header = ["-H", f"Authorization: {self.token}"] if self.token else []
+        words = ["curl", "-sm5", f"http://{HOME}:2379/v3/{path}", *header, "-d", "@-"]
+        said = self.lab.run("router", words, check=True, input=json.dumps(body)).stdout
+        answer: dict[str, Any] = json.loads(said)
+        return answer
 
     def _healthy(self, number: int) -> bool:
         url = f"http://{HOME}:{2379 + 100 * number}/health"
@@ -75,8 +89,9 @@ def over_etcd(
     size: int = 1,
     on_store_loss: StoreLoss = StoreLoss.FENCE,
     env: dict[str, str] | None = None,
+    etcd: Etcd | None = None,
 ) -> Iterator[tuple[Agents, Etcd]]:
-    etcd = Etcd(lab, home, size)
+    etcd = etcd or Etcd(lab, home, size)
     cluster = lab.cluster
     agents = replace(cluster.agents, on_store_loss=on_store_loss)
     lab.config.write_text(render(replace(cluster, agents=agents)))
@@ -187,6 +202,89 @@ def test_members_of_three_die_and_return(lab_up: LabUp, tmp_path: Path) -> None:
             until(lambda: answered(lab), what="the service")
             even(cast)
         once(heard)
+
+
+def refuse_space(etcd: Etcd) -> None:
+    """Have somebody else fill etcd."""
+    for number in range(40):
+        body = {"key": b64(f"junk{number}"), "value": "x" * 400_000}
+        if "message" in etcd.ask("kv/put", **body):
+            return
+    raise AssertionError("etcd has space for all of it")
+
+
+def give_space(etcd: Etcd) -> None:
+    etcd.ask("kv/deleterange", key=b64("junk"), range_end=b64("junl"))
+    revision = etcd.ask("kv/range", key=b64("x"))["header"]["revision"]
+    etcd.ask("kv/compaction", revision=revision, physical=True)
+    etcd.ask("maintenance/defragment")
+    (alarm,) = etcd.ask("maintenance/alarm", action="GET")["alarms"]
+    etcd.ask("maintenance/alarm", action="DEACTIVATE", alarm="NOSPACE", memberID=alarm["memberID"])
+
+
+def write_right(etcd: Etcd, kind: str) -> None:
+    begin, end = b64("/vipnft/"), b64("/vipnft0")
+    etcd.ask("auth/role/revoke", role="vips", key=begin, range_end=end)
+    perm = {"permType": kind, "key": begin, "range_end": end}
+    assert "error" not in etcd.ask("auth/role/grant", name="vips", perm=perm)
+
+
+REFUSALS: dict[str, tuple[Callable[[Etcd], None], Callable[[Etcd], None]]] = {
+    "no space": (refuse_space, give_space),
+    "read-only": (partial(write_right, kind="READ"), partial(write_right, kind="READWRITE")),
+}
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def with_users(etcd: Etcd) -> None:
+    """Let `vip` write the agents' keys, and root all, whose token it has from now on."""
+    word = {"password": PASSWORD}
+    for user, role in (("root", "root"), ("vip", "vips")):
+        etcd.ask("auth/user/add", name=user, **word)
+        etcd.ask("auth/role/add", name=role)
+        etcd.ask("auth/user/grant", user=user, role=role)
+    etcd.ask("auth/enable")
+    etcd.token = etcd.ask("auth/authenticate", name="root", **word)["token"]
+
+
+@pytest.mark.parametrize("on_store_loss", StoreLoss)
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_store_that_reads_but_refuses_writes(
+    lab_up: LabUp, tmp_path: Path, refusal: str, on_store_loss: StoreLoss
+) -> None:
+    """It is away: a line when beats fail, one when all are silent, one when it is over."""
+    lab = lab_up(hosts=2)
+    with_lease(lab, 1.0)
+    etcd = Etcd(lab, tmp_path, 1, "--quota-backend-bytes=3000000")
+    if refusal == "read-only":
+        with_users(etcd)
+        etcd.login = f"vip:{PASSWORD}@"
+        write_right(etcd, "READWRITE")
+    refuse, give = REFUSALS[refusal]
+    with over_etcd(lab, tmp_path, on_store_loss=on_store_loss, etcd=etcd) as (cast, _):
+        before = {host: len(cast.log(host).splitlines()) for host in lab.hosts}
+
+        def news(host: str) -> list[str]:
+            return cast.log(host).splitlines()[before[host] :]
+
+        refuse(etcd)
+        held = on_store_loss is StoreLoss.HOLD
+        state, word = ("unheard", "carrying on") if held else ("silent", "SILENT for")
+        for host in lab.hosts:
+            until(partial(cast.says, host, word), what=word)
+        until(lambda: {one["state"] for one in cast.look().values()} == {state})
+        assert answered(lab) is held
+        give(etcd)
+        for host in lab.hosts:
+            until(partial(cast.says, host, "the store answers again"), what="its end")
+        until(lambda: answered(lab), what="the service")
+        even(cast)
+        for host in lab.hosts:
+            told = [line for line in news(host) if "bucket" not in line and "took over" not in line]
+            assert len(told) <= 4, told
 
 
 def moved(log: str) -> list[str]:

@@ -118,6 +118,19 @@ def test_an_agent_stopped_for_ten_seconds_is_replaced_and_returns(
         assert max(heard.gaps()) < 10 * 1.15
 
 
+def test_an_agent_that_was_late_says_so(lab_up: LabUp, tmp_path: Path) -> None:
+    """And its kernel served on: the lease held."""
+    lab = lab_up(hosts=2)
+    with_lease(lab, LONG_S)
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        cast.running["web2"].send_signal(signal.SIGSTOP)
+        time.sleep(LONG_S / 4)
+        cast.running["web2"].send_signal(signal.SIGCONT)
+        until(partial(cast.says, "web2", " s late (this process did not run, "), what="web2's word")
+        assert "took over" not in cast.log("web1")
+
+
 def test_planned_moves_under_tcp(lab_up: LabUp, tmp_path: Path) -> None:
     """Hosts drained and back, an agent made anew: no connection fails, open or new."""
     lab = lab_up(hosts=4)

@@ -2,8 +2,8 @@
 
 Rule 1: the store is given less time than the lease has, so that a beat that hangs is known as one
         while there is still time for the next.
-Rule 2: that the store is away, and that it is back, is a line in the log each. A store whose
-        table can't be used is away.
+Rule 2: that the store is away, and that it is back, is a line in the log each: see renewal. A
+        store whose table can't be used is away.
 Rule 3: keys that no agent of this file could have written are as absent, and are a line, too.
 """
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from vipnft.agent import systemd
+from vipnft.agent.renewal import Renewal
 from vipnft.agreement.effects import Reply, Transact
 from vipnft.agreement.records import (
     TABLE,
@@ -31,13 +32,15 @@ from vipnft.store.contract import (
 )
 
 _BACKOFF_S = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
+_AGAIN_S = 60.0  # seconds after which the same is said again
 _SHOWN = 3  # of the keys that are nobody's
 
 Log = Callable[[str], None]
 
 
 class Exchange:
-    """One life's; `hints` is readable when the table has changed, None where nobody tells."""
+    """One life's; `hints` is readable when the table has changed, None where nobody tells;
+    `renewal` is what becomes of the lease."""
 
     def __init__(
         self,
@@ -49,12 +52,12 @@ class Exchange:
         buckets: int,
         hosts: frozenset[str],
     ) -> None:
-        self._store, self._agents, self._log = store, agents, log
+        self._store, self._log = store, log
         self._deal, self._buckets, self._hosts = deal, buckets, hosts
         self._strange = False
         self._timeout = agents.lease / 4
         self._snapshot: Snapshot = {}
-        self._away_since: float | None = None
+        self.renewal = Renewal(agents.lease, hold=agents.on_store_loss is StoreLoss.HOLD)
         self.hints: int | None = None
 
     def reach(self, pause: Callable[[float], bool]) -> bool:
@@ -63,12 +66,15 @@ class Exchange:
         `pause` sleeps for so many seconds, and tells whether to go on: False if not.
         """
         wait, longest = _BACKOFF_S
+        said, again = "", 0.0
         while True:
             try:
                 self._ask({}, {}, max(self._timeout, 1.0))
                 break
             except (StoreUnreachable, StoreUnknown, StoreCorrupt, AgreementError) as error:
-                self._log(f"{error}; asked again in {wait:g} s")
+                if str(error) != said or time.monotonic() >= again:
+                    self._log(f"{error}; asked again until it answers")
+                    said, again = str(error), time.monotonic() + _AGAIN_S
                 systemd.status(str(error))
             if not pause(wait):
                 return False
@@ -81,14 +87,12 @@ class Exchange:
         try:
             done, snapshot = self._ask(request.versions, request.puts, self._timeout)
         except (StoreError, AgreementError) as error:
-            if self._away_since is None:
-                self._away_since = time.monotonic()
-                self._log(f"{error}; {self._then()}")
+            if line := self.renewal.failed(str(error), time.monotonic()):
+                self._log(line)
             return None
         now = time.monotonic()
-        if self._away_since is not None:
-            self._log(f"the store answers again after {now - self._away_since:.1f} s")
-            self._away_since = None
+        if done and request.puts:
+            self.renewal.wrote()
         self._snapshot = snapshot
         self._say_strangers(snapshot)
         return Reply(done, snapshot, now)
@@ -111,15 +115,6 @@ class Exchange:
                 f" written; they count for nothing: {', '.join(found[:_SHOWN])}{more}"
             )
         self._strange = bool(found)
-
-    def _then(self) -> str:
-        if self._agents.on_store_loss is StoreLoss.HOLD:
-            return "on_store_loss is hold: carrying on with the last table"
-        return f"silent in at most {self._agents.lease:g} s unless it answers"
-
-    def away(self) -> float:
-        """Return for how many seconds the store has not answered: 0 if it does."""
-        return 0.0 if self._away_since is None else time.monotonic() - self._away_since
 
     def members(self) -> dict[str, Member]:
         """Return every host's key, as last seen."""

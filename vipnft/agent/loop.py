@@ -6,6 +6,7 @@ Rule 3: one line in the log for each change, with its reason.
 """
 
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from vipnft.agent.drains import Drains
 from vipnft.agent.duplicates import Duplicates
 from vipnft.agent.exchange import Exchange, Log
 from vipnft.agent.hearing import Calls
+from vipnft.agent.lateness import Lateness
 from vipnft.agent.pace import Pace
 from vipnft.agent.signals import Signals
 from vipnft.agent.upkeep import Upkeep
@@ -71,10 +73,11 @@ def run(orders: Orders, store: Store) -> End:
     with locks.living(incarnation) as former, Watch() as watch, Signals() as signals:
         plane = Dataplane(orders.cluster, orders.host, orders.mode)
         checks = Checks(orders.cluster.agents.checks, orders.cluster.vips)
-        pace = Pace(orders.cluster.agents.beat, watch, signals)
+        agents = orders.cluster.agents
+        pace = Pace(agents.beat, watch, signals, Lateness(agents.beat, agents.lease))
         exchange = Exchange(
             store,
-            orders.cluster.agents,
+            agents,
             orders.log,
             deal=deal(orders.cluster),
             buckets=orders.cluster.buckets,
@@ -130,7 +133,8 @@ class _Loop:
         life = Life(params, self._wish(due=True)).live()
         result: Any = None
         while self._plane.is_up or not self._signals.stop:
-            if self._signals.stop and self._exchange.away() > _STOP_GRACE_S:
+            away = self._exchange.renewal.away(time.monotonic())
+            if self._signals.stop and away > _STOP_GRACE_S:
                 self._orders.log(
                     "told to stop, and the store does not answer: nothing can be given away"
                 )
@@ -180,25 +184,36 @@ class _Loop:
             case Flush():
                 self._plane.flush()
             case Arm(slot, lease):
-                with self._upkeep.kept():
+                self._exchange.renewal.armed(lease, time.monotonic())
+                with self._pace.spending("the lease in the kernel"), self._upkeep.kept():
                     self._plane.arm(slot, lease)
             case Grant(slot):
-                with self._upkeep.kept():
+                with self._pace.spending("the lease in the kernel"), self._upkeep.kept():
                     self._plane.grant(slot)
                 self._granted()
             case Adopt():
-                self._adopt(effect)
+                with self._pace.spending("a new table in the kernel"):
+                    self._adopt(effect)
             case Transact():
-                return self._exchange.transact(effect)
+                with self._pace.spending("the store"):
+                    said = self._exchange.transact(effect)
+                if said is None:
+                    self._pace.lateness.forget()
+                return said
             case Wait():
                 told = self._standing is Standing.STOPPING
                 self._pace.wait(effect, self._exchange.hints, self._upkeep, told=told)
-                return self._wish(due=self._pace.due())
+                with self._pace.spending("the checks, and connections of draining buckets"):
+                    return self._wish(due=self._pace.due())
             case Note(text):
                 self._orders.log(text)
         return None
 
     def _granted(self) -> None:
+        now = time.monotonic()
+        for line in (self._exchange.renewal.granted(now), self._pace.lateness.renewed(now)):
+            if line:
+                self._orders.log(line)
         if self._ready:
             return
         self._ready = True

@@ -7,8 +7,11 @@ import math
 import os
 import select
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from vipnft.agent import systemd
+from vipnft.agent.lateness import Lateness
 from vipnft.agent.signals import Signals
 from vipnft.agent.upkeep import Upkeep
 from vipnft.agreement.effects import Wait
@@ -20,10 +23,12 @@ _ALIVE_S = 1.0  # seconds between two signs of life for systemd, or less if it w
 
 
 class Pace:
-    """Beats come every `period` seconds, or at once after `hurry`."""
+    """Beats come every `period` seconds, or at once after `hurry`; `lateness` is told of all that
+    is waited, and of what delays."""
 
-    def __init__(self, period: float, watch: Watch, signals: Signals) -> None:
+    def __init__(self, period: float, watch: Watch, signals: Signals, lateness: Lateness) -> None:
         self._period, self._watch, self._signals = period, watch, signals
+        self.lateness = lateness
         self._beat_at = time.monotonic()
         self._alive = min(_ALIVE_S, (systemd.watchdog_interval() or math.inf) / 2)
 
@@ -34,6 +39,15 @@ class Pace:
     def hurry(self) -> None:
         """Make it time to beat."""
         self._beat_at = time.monotonic()
+
+    @contextmanager
+    def spending(self, what: str) -> Iterator[None]:
+        """Count what this life spends its time on."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.lateness.spent(what, time.monotonic() - began)
 
     def wait(self, asked: Wait, hints: int | None, upkeep: Upkeep, *, told: bool) -> None:
         """Wait for the next beat, or for what is asked before; mend the kernel meanwhile.
@@ -51,7 +65,8 @@ class Pace:
             wanted = hints if asked.soon else None
             hinted = self._sleep(min(look, self._beat_at), wanted)
             if self._watch.heard() or upkeep.due():
-                upkeep.mend()
+                with self.spending("the comparison with the kernel"):
+                    upkeep.mend()
             if upkeep.mended():  # rules come silent: grant them at once
                 self.hurry()
             if hinted or time.monotonic() >= min(look, self._beat_at):
@@ -81,7 +96,9 @@ class Pace:
             poll.register(number, select.POLLIN)
         if hints is not None:
             poll.register(hints, select.POLLIN)
-        ready = poll.poll(max(0.0, min(until - now, self._alive)) * 1000)
+        meant = max(0.0, min(until - now, self._alive))
+        ready = poll.poll(meant * 1000)
+        self.lateness.waited(min(meant, time.monotonic() - now))
         self._signals.drain()
         if hints is None or hints not in dict(ready):
             return False

@@ -1,10 +1,11 @@
 """What an agent makes of its store: what is bad in it is said once, and waited for."""
 
+import time
 from pathlib import Path
 
 from vipnft.agent.exchange import Exchange
 from vipnft.agreement.effects import Transact
-from vipnft.agreement.records import TABLE, Table
+from vipnft.agreement.records import TABLE, Member, Table
 from vipnft.model import Agents
 from vipnft.store.sqlite import SqliteStore
 
@@ -36,7 +37,10 @@ def test_a_table_that_can_not_be_used_is_a_store_that_is_away(tmp_path: Path) ->
     assert len(lines) == 1
     store.transact({}, {TABLE: Table(OWNERS, {}, "x").dump()}, timeout=5)
     assert asked.transact(Transact({}, {}))
-    assert "answers again" in lines[1]
+    assert asked.renewal.away(time.monotonic()) > 0, "an answer is no beat"
+    assert asked.transact(Transact({}, {"host/a": Member("a1", 1, 1.0, 1).dump()}))
+    assert "answers again" in asked.renewal.granted(time.monotonic())
+    assert asked.renewal.away(time.monotonic()) == 0
 
 
 def test_at_the_start_it_waits_for_a_store_that_can_be_read(tmp_path: Path) -> None:

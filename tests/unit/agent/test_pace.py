@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vipnft.agent.lateness import Lateness
 from vipnft.agent.pace import Pace
 from vipnft.agent.signals import HANDLED, Signals
 from vipnft.kernel.watch import Watch
@@ -50,6 +51,6 @@ def test_who_waits_for_a_store_or_an_interface_says_that_it_lives(
         manager.settimeout(10)
         listener = threading.Thread(target=listen, args=(manager,))
         listener.start()
-        assert not Pace(1.0, watch, signals).pause(60)
+        assert not Pace(1.0, watch, signals, Lateness(1.0, 1.0)).pause(60)
         listener.join()
     assert heard == [b"WATCHDOG=1"] * 3

@@ -1,0 +1,78 @@
+"""What the log says of a lease that is not renewed: once, and what is true."""
+
+import pytest
+
+from vipnft.agent.renewal import Renewal
+
+NO_SPACE = "etcd has no space"
+
+
+def beat(renewal: Renewal, now: float, *, refused: bool) -> list[str]:
+    """Arm, beat and grant as an agent does, which asks once more after a beat that failed."""
+    said = []
+    renewal.armed(1.0, now)
+    if refused:
+        said = [renewal.failed(NO_SPACE, now), renewal.failed(NO_SPACE, now + 0.01)]
+    else:
+        renewal.wrote()
+        said = [renewal.granted(now)]
+    return [line for line in said if line]
+
+
+def served(hold: bool = False) -> Renewal:
+    renewal = Renewal(1.0, hold=hold)
+    assert beat(renewal, 100.0, refused=False) == []
+    return renewal
+
+
+def test_a_store_that_refuses_for_minutes_is_few_lines() -> None:
+    """And reads that it answers meanwhile are no renewal: nobody tells of them here."""
+    renewal = served()
+    said = [line for n in range(1, 750) for line in beat(renewal, 100 + n / 5, refused=True)]
+    assert said[:2] == [
+        f"{NO_SPACE}; silent in at most 0.8 s unless it does as asked",
+        f"SILENT for 0.0 s, as the lease is not renewed: {NO_SPACE}",
+    ]
+    assert len(said) == 2 + 149 // 60
+    assert "SILENT for 60." in said[2]
+    assert renewal.away(250.0) == pytest.approx(149.8)
+    assert beat(renewal, 250.0, refused=False) == [
+        "the store answers again after 149.8 s, 149.0 s of them silent"
+    ]
+    assert renewal.away(251.0) == 0
+
+
+def test_beats_that_fail_now_and_then_are_a_line_a_minute() -> None:
+    renewal = served()
+    said = [line for n in range(1, 600) for line in beat(renewal, 100 + n / 5, refused=n % 3 == 0)]
+    assert [line.split(";")[0] for line in said] == [
+        NO_SPACE,
+        "the store answers again after 0.2 s",
+    ] * 2
+
+
+def test_a_silence_is_told_however_soon_after_another() -> None:
+    renewal = served()
+    for start in (100.0, 110.0):
+        beat(renewal, start, refused=False)
+        said = [line for n in range(1, 10) for line in beat(renewal, start + n / 5, refused=True)]
+        assert sum("SILENT" in line for line in said) == 1
+        assert "silent" in beat(renewal, start + 2, refused=False)[0]
+
+
+def test_who_never_had_a_lease_is_silent_from_the_start() -> None:
+    renewal = Renewal(1.0, hold=False)
+    assert beat(renewal, 0.0, refused=True) == [f"{NO_SPACE}; silent until it does as asked"]
+    assert beat(renewal, 61.0, refused=True) == [f"silent: no beat for 61.0 s: {NO_SPACE}"]
+
+
+def test_who_holds_is_never_called_silent() -> None:
+    renewal = served(hold=True)
+    said = []
+    for n in range(1, 400):
+        said += beat(renewal, 100 + n / 5, refused=True)
+        assert renewal.granted(100 + n / 5) == "", "no beat was done"
+    assert said[0] == f"{NO_SPACE}; on_store_loss is hold: carrying on with the last table"
+    assert all("carrying on" in line and "silent" not in line.lower() for line in said)
+    assert len(said) == 2
+    assert beat(renewal, 180.0, refused=False) == ["the store answers again after 79.8 s"]
