@@ -178,7 +178,8 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agents:
-    """How a cluster's agents work; `lease` and `beat` in seconds. `password_file` has the password
+    """How a cluster's agents work; `lease`, `beat` and `settle` (how long a host is well before it
+    takes buckets) in seconds. `password_file` has the password
     of the store's user, where the URL has none."""
 
     store: str = ""
@@ -186,6 +187,7 @@ class Agents:
     lease: float = 1.0
     beat: float = 0.2
     on_store_loss: StoreLoss = StoreLoss.FENCE
+    settle: float = 5.0
     checks: tuple[Check, ...] = ()
 
 

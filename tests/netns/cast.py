@@ -70,9 +70,10 @@ def serving(
     url: str = "",
     env: dict[str, str] | None = None,
     hosts: Sequence[str] = (),
+    settle: float = 0.0,
 ) -> Iterator[Agents]:
-    """Run an agent on every host, or on those given."""
-    configure(lab, agents=replace(lab.cluster.agents, checks=checks))
+    """Run an agent on every host, or on those given; who comes back settles for so many seconds."""
+    configure(lab, agents=replace(lab.cluster.agents, checks=checks, settle=settle))
     cast = Agents(lab, url or f"sqlite://{home}/store.db", home, {}, env or {})
     several = hosts or lab.hosts
     for host in several:

@@ -69,7 +69,7 @@ def test_every_key_of_the_file_is_in_the_tables() -> None:
     keys = set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
     assert keys == {
         "name", "seed", "secret", "vips", "interface", "buckets", "listen_mac", "weight",
-        "send_mac", "mode", "store", "password_file", "lease", "beat", "on_store_loss",
+        "send_mac", "mode", "store", "password_file", "lease", "beat", "on_store_loss", "settle",
         "interfaces", "send_macs", "protocol", "ports", "affinity", "prefix4", "prefix6", "quic",
     }  # fmt: skip
     assert reader.parse(FILE, "README").buckets == 256

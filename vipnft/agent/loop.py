@@ -18,6 +18,7 @@ from vipnft.agent.deal import deal
 from vipnft.agent.drains import Drains
 from vipnft.agent.duplicates import Duplicates
 from vipnft.agent.exchange import Exchange, Log
+from vipnft.agent.health import Health
 from vipnft.agent.hearing import Calls
 from vipnft.agent.lateness import Lateness
 from vipnft.agent.pace import Pace
@@ -111,7 +112,9 @@ class _Loop:
         duplicates = Duplicates(orders.cluster, orders.host)
         self._upkeep = Upkeep(plane, calls, duplicates, orders.host, exchange, orders.log)
         self._drains = Drains(plane, orders.drain, orders.log)
-        self._standing = Standing.SERVING
+        self._health = Health(
+            orders.cluster.agents, orders.host, checks, self._upkeep, exchange, signals, orders.log
+        )
         self._part = Adopt(None, orders.host)
         self._ready = self._renewing = False
 
@@ -201,7 +204,7 @@ class _Loop:
                     self._pace.lateness.forget()
                 return said
             case Wait():
-                told = self._standing is Standing.STOPPING
+                told = self._health.standing is Standing.STOPPING
                 self._pace.wait(effect, self._exchange.hints, self._upkeep, told=told)
                 with self._pace.spending("the checks, and connections of draining buckets"):
                     return self._wish(due=self._pace.due())
@@ -243,33 +246,16 @@ class _Loop:
 
     def _wish(self, *, due: bool) -> Wish:
         """Say how this host is."""
-        self._standing = standing = self._stand()
+        owns = None if self._part.table is None else bool(self._part.owned)
         return Wish(
             self._orders.cluster.require_host(self._orders.host).weight,
-            standing,
+            self._health.stand(owns),
             drained=self._drains.over(),
             due=due,
             cut_off=bool(self._upkeep.cut_off),
             renew=self._to_renew(),
             taken=self._upkeep.taken,
         )
-
-    def _stand(self) -> Standing:
-        if self._signals.stop:
-            return self._say(Standing.STOPPING, "told to stop: giving all buckets away")
-        why = self._upkeep.cut_off or "; ".join(self._checks.failing())
-        if why:
-            others = (m for h, m in self._exchange.members().items() if h != self._orders.host)
-            alone = not any(member.standing is Standing.SERVING for member in others)
-            then = "EVERY host fails: all keep serving" if alone else "giving all buckets away"
-            return self._say(Standing.FAILING, f"failing ({why}): {then}")
-        return self._say(Standing.SERVING, "healthy")
-
-    def _say(self, standing: Standing, text: str) -> Standing:
-        if standing is not self._standing:
-            self._orders.log(text)
-            systemd.status(text)
-        return standing
 
     def _to_renew(self) -> bool:
         """Tell whether to begin a new life: SIGHUP, and a file that can be read."""

@@ -97,6 +97,11 @@ class Standing(enum.StrEnum):
     FAILING = "failing"
     DRAINED = "drained"
     STOPPING = "stopping"
+    SETTLING = "settling"
+
+
+ABLE = (Standing.SERVING, Standing.SETTLING)
+"""Whose host could serve all: while nobody serves, those that settle are given everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,11 +289,12 @@ def order(snapshot: Snapshot, host: str) -> Order:
 def weights(known: Mapping[str, Member]) -> dict[str, int]:
     """Return how much each of the living takes.
 
-    Where all that could serve fail their checks, those go on: a broken check must not take the
-    service down; and where all are drained, those. A stopping host takes nothing: all may be 0.
+    Where nobody serves, those go on that came back only now. Where all that could serve fail their
+    checks, those: a broken check must not take the service down; and where all are drained, those.
+    A stopping host takes nothing: all may be 0.
     """
     result: dict[str, int] = {}
-    for standing in (Standing.SERVING, Standing.FAILING, Standing.DRAINED):
+    for standing in (*ABLE, Standing.FAILING, Standing.DRAINED):
         result = {h: m.weight if m.standing is standing else 0 for h, m in known.items()}
         if any(result.values()):
             break

@@ -95,7 +95,7 @@ def _order(
     config: Path, url: str, host: str, change: "Callable[[Order], Order]", *, serve: bool
 ) -> None:
     """Change what is ordered for a host; UsageError where nobody else would be left to serve."""
-    from vipnft.agreement.records import Standing, members, order, order_of
+    from vipnft.agreement.records import ABLE, members, order, order_of
 
     cluster = load(config)
     store = _open(config, url)
@@ -108,9 +108,7 @@ def _order(
         left = [
             name
             for name, member in others.items()
-            if member.weight
-            and member.standing is Standing.SERVING
-            and not order(snapshot, name).drained
+            if member.weight and member.standing in ABLE and not order(snapshot, name).drained
         ]
         if not serve and host in members(snapshot) and not left:
             raise UsageError(

@@ -202,6 +202,7 @@ class ClusterShape(_DealShape):
     lease: Annotated[str, *_between("200ms", "60s")] = "1s"
     beat: Annotated[str, *_between("20ms", "20s")] = ""
     on_store_loss: Annotated[str, *_one_of(*StoreLoss)] = _LEASES.on_store_loss
+    settle: Annotated[str, *_between("0s", "10m")] = "5s"
 
 
 class SegmentShape(_Shape):

@@ -19,6 +19,7 @@ from vipnft.agreement.records import (
     order,
     patience,
     require_legible,
+    weights,
 )
 from vipnft.model import Entry
 
@@ -111,3 +112,16 @@ def test_an_order_reads_as_it_was_written() -> None:
     for known in (Order(), Order(0), Order(1000, True), Order(off=0), Order(1, True, 7)):
         assert Order.load(known.dump()) == known
     assert Order.load(b'{"weight": 1001, "drained": true}') == Order()
+
+
+def test_who_settles_takes_nothing_while_anybody_serves_and_all_before_who_fails() -> None:
+    def shares(*standings: Standing) -> list[int]:
+        return list(
+            weights(
+                {str(n): Member("i", 1, 1.0, 1, standing) for n, standing in enumerate(standings)}
+            ).values()
+        )
+
+    assert shares(Standing.SERVING, Standing.SETTLING) == [1, 0]
+    assert shares(Standing.SETTLING, Standing.SETTLING, Standing.FAILING) == [1, 1, 0]
+    assert shares(Standing.STOPPING, Standing.SETTLING, Standing.DRAINED) == [0, 1, 0]

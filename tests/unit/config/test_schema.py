@@ -108,6 +108,8 @@ AGENT_FAULTS = {
     'beat = "500ms"': 'beat: is "500ms", more than a third of the lease;'
     " use 200ms, or a longer lease",
     'on_store_loss = "die"': f'on_store_loss: is "die", {NONE}; use "fence" or "hold"',
+    'settle = "11m"': 'settle: is "11m", not a time from 0s to 10m;'
+    ' use a time from 0s to 10m, such as "0s"',
     'store = "etcd"': 'store: is "…", not a URL; use "sqlite:///path" or "etcd://host:port,..."',
 }
 CHECK_FAULTS = {
@@ -140,7 +142,9 @@ def test_faults_of_agents_and_checks(text: str, line: str) -> None:
 
 
 def test_agents_and_checks() -> None:
-    text = cluster('store = "sqlite:///x"\nlease = "300ms"\non_store_loss = "hold"') + (
+    text = cluster(
+        'store = "sqlite:///x"\nlease = "300ms"\non_store_loss = "hold"\nsettle = "0s"'
+    ) + (
         '[[check]]\nkind = "http"\nbody = "ok"\n[[check]]\nkind = "exec"\ncommand = ["true"]\n'
         '[[check]]\nkind = "dns"\nname = "a.test"\ninterval = "500ms"\n'
     )
@@ -150,6 +154,7 @@ def test_agents_and_checks() -> None:
         lease=0.3,
         beat=0.06,
         on_store_loss=StoreLoss.HOLD,
+        settle=0.0,
         checks=(
             Check(kind=CheckKind.HTTP, port=80, body="ok"),
             Check(kind=CheckKind.EXEC, command=("true",)),

@@ -149,7 +149,7 @@ def test_render_writes_defaults_out_and_what_differs() -> None:
         .replace("1:0A", "1:0a")
         .replace(
             "buckets = 2\n",
-            'buckets = 2\nlease = "1s"\nbeat = "200ms"\non_store_loss = "fence"\n',
+            'buckets = 2\nlease = "1s"\nbeat = "200ms"\non_store_loss = "fence"\nsettle = "5s"\n',
         )
     )
 
@@ -224,6 +224,7 @@ def agents(draw: st.DrawFn) -> Agents:
         lease=lease / 1000,
         beat=draw(milliseconds(20, lease // 3)),
         on_store_loss=draw(st.sampled_from(StoreLoss)),
+        settle=draw(milliseconds(0, 600_000)),
         checks=tuple(draw(st.lists(checks, max_size=3))),
     )
 
