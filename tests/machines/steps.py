@@ -55,7 +55,8 @@ def prepare(bed: Bed) -> None:
     def one(machine: Machine) -> None:
         if machine.ended("dpkg-query -W vipnft").returncode == 0:
             return
-        remember(machine, "files")
+        for what in ("files", "packages"):
+            remember(machine, what)
         install(machine, bed.package)
         configure(machine)
         remember(machine, "network")
@@ -150,6 +151,9 @@ for part in /etc /home /opt /root /srv /usr /var /run/vipnft*; do
 done 2>/dev/null
 find /etc -type f -exec sha256sum {} +
 """
+_PACKAGES = (
+    "dpkg-query -W -f '${db:Status-Status} ${binary:Package}\\n' | sed -n 's/^installed //p'"
+)
 
 
 def remember(machine: Machine, what: str) -> None:
@@ -164,8 +168,9 @@ def changed(machine: Machine, what: str) -> list[str]:
 
 
 def state(machine: Machine, what: str) -> list[str]:
-    """Return a machine's network as its kernel has it, or its files."""
-    return sorted(machine.run({"network": _NETWORK, "files": _FILES}[what]).splitlines())
+    """Return a machine's network as its kernel has it, its files, or its packages."""
+    looks = {"network": _NETWORK, "files": _FILES, "packages": _PACKAGES}
+    return sorted(machine.run(looks[what]).splitlines())
 
 
 @contextmanager

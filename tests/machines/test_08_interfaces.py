@@ -45,7 +45,7 @@ ip route flush proto static; ip -6 route flush proto static
 """
 _VRF = """
 ip link set eth0 master vrf0
-sysctl -q net.ipv4.tcp_l3mdev_accept=1
+echo 1 > /proc/sys/net/ipv4/tcp_l3mdev_accept
 """
 _BACK = """
 for one in bond0.5 bond0 eth0.5 br0 mv0 vrf0; do ip link del $one 2>/dev/null; done
