@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from vipnft.model import Mode, Nic
 from vipnft.ruleset.affinity import V4
-from vipnft.ruleset.netdev import vips
 from vipnft.ruleset.nftjson import DROP, OIFNAME, Commands, assign, match, one_of, payload
+from vipnft.ruleset.served import vips
 from vipnft.ruleset.tables import ARP
 
 

@@ -17,16 +17,7 @@ from vipnft.model import MAX_BUCKETS, Cluster, Mode, Nic, Protocol, Service
 from vipnft.ruleset import affinity
 from vipnft.ruleset.affinity import Version
 from vipnft.ruleset.lease import lease, leased
-from vipnft.ruleset.netdev import (
-    FRAGMENT,
-    MOVING,
-    OPENS,
-    UNRELATED,
-    ports,
-    to_vip,
-    versions,
-    vips,
-)
+from vipnft.ruleset.netdev import FRAGMENT, MOVING, OPENS, UNRELATED
 from vipnft.ruleset.nftjson import (
     ACCEPT,
     CT_STATE,
@@ -60,6 +51,7 @@ from vipnft.ruleset.nftjson import (
     span,
     update,
 )
+from vipnft.ruleset.served import ports, to_vip, versions, vips
 from vipnft.ruleset.tables import INET
 
 _RAW, _MANGLE, _FILTER = -300, -150, 0

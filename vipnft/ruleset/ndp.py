@@ -47,6 +47,11 @@ def mac(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
 
 
+def as_number(text: str) -> int:
+    """Return a MAC as a raw match has it."""
+    return int.from_bytes(mac(text), "big")
+
+
 def about(vip: IPv6Address) -> list[Stmt]:
     """Return what a solicitation of this address looks like."""
     words = _words(vip)
@@ -95,7 +100,7 @@ def _advertisement(
     vip: IPv6Address, to: IPv6Address, listen: str, flags: int, options: int
 ) -> Iterator[Stmt]:
     """Write an advertisement over a solicitation, with the checksum of one from `vip` to `to`."""
-    own = int.from_bytes(mac(listen), "big")
+    own = as_number(listen)
     body = advertisement(vip, to, listen, flags, options)
     yield assign(raw("th", 0, 32), int.from_bytes(body[:4], "big"))
     yield assign(raw("th", 32, 32), flags)

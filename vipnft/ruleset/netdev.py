@@ -18,6 +18,7 @@ from vipnft.model import BROADCAST, Cluster, Mode, Nic, Protocol, Service, send_
 from vipnft.ruleset import affinity, ndp, strays
 from vipnft.ruleset.affinity import CLIENT, V4, V6, HashKey, Version
 from vipnft.ruleset.lease import lease, leased
+from vipnft.ruleset.ndp import as_number
 from vipnft.ruleset.nftjson import (
     ACCEPT,
     DROP,
@@ -46,9 +47,9 @@ from vipnft.ruleset.nftjson import (
     one_of,
     payload,
     raw,
-    span,
     vmap,
 )
+from vipnft.ruleset.served import ports, to_vip, versions, vips
 from vipnft.ruleset.tables import NETDEV
 
 FRAGMENT = 0x10000
@@ -92,26 +93,6 @@ def netdev(
         *(c for number, nic in enumerate(nics) for c in _ingress(deal, nic, number, tagged, mode)),
         *([] if mode is Mode.HUB else _egress(nics, mode, macs)),
     ]
-
-
-def vips(nic: Nic, version: Version) -> list[str]:
-    """Return the VIPs of a version as text."""
-    return [str(vip) for vip in (nic.v4 if version is V4 else nic.v6)]
-
-
-def versions(nics: Sequence[Nic]) -> list[Version]:
-    """Return the IP versions that are served at all."""
-    return [version for version in (V4, V6) if any(vips(nic, version) for nic in nics)]
-
-
-def to_vip(nic: Nic, version: Version, field: str = "daddr") -> Stmt:
-    """Return the match of packets to a VIP, or from one."""
-    return match(payload(version.header, field), one_of(vips(nic, version)))
-
-
-def ports(service: Service) -> object:
-    """Return a service's ports as the right side of a match."""
-    return one_of(span(*pair) for pair in service.ports)
 
 
 class _Deal:
@@ -177,7 +158,13 @@ def _takes(
 ) -> Commands:
     """Only what is in this host's buckets gets here."""
     served = versions(nics)
-    to_us = [_to_us(nic, mode, macs, alone=len(nics) == 1) for nic in nics]
+    alone = len(nics) == 1
+    to_us = [_to_us(nic, mode, macs, alone=alone) for nic in nics]
+    # Nearly all; by position, so that nobody asks again whether this is Ethernet.
+    listened = [
+        [*_here(nic, alone), match(raw("ll", 0, 48), as_number(nic.listen_mac(mode))), goto("held")]
+        for nic in nics
+    ]
     questions = [match(PROTOCOL, "arp")] if V4 in served else []
     if V6 in served:
         questions.append(match(payload("icmpv6", "type"), "nd-neighbor-solicit"))
@@ -187,7 +174,8 @@ def _takes(
     taken = [match(MARK, "@load"), assign(PKTTYPE, "host")]
     return [
         *NETDEV.chain("ours", *asked, [*taken, assign(MARK, 0), ACCEPT], [DROP]),
-        *NETDEV.chain("take", *to_us, *leased(IIFTYPE, "ours"), [DROP]),
+        *NETDEV.chain("held", *leased(IIFTYPE, "ours"), [DROP]),
+        *NETDEV.chain("take", *listened, *to_us, [goto("held")]),
         *_moves(services, served, questions, to_us, taken),
     ]
 
@@ -245,11 +233,14 @@ def _fragments(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Comm
 
 
 def _to_us(nic: Nic, mode: Mode, macs: Mapping[str, str], *, alone: bool) -> list[Stmt]:
-    here = [] if alone else [match(IIFNAME, nic.interface)]
     worn = [] if mode is Mode.HUB else [macs[nic.interface]]
     groups = [ndp.group_mac(ndp.solicited_node(vip)) for vip in nic.v6]
     known = dict.fromkeys([nic.listen_mac(mode), *worn, BROADCAST, *groups])
-    return [*here, match(payload("ether", "daddr"), one_of(known), "!="), DROP]
+    return [*_here(nic, alone), match(payload("ether", "daddr"), one_of(known), "!="), DROP]
+
+
+def _here(nic: Nic, alone: bool) -> list[Stmt]:
+    return [] if alone else [match(IIFNAME, nic.interface)]
 
 
 # What is not yet decided.
@@ -381,7 +372,7 @@ def _egress(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Command
         rules: list[list[Stmt]] = []
         if nic.v6:
             rules += ndp.own(one_of(vips(nic, V6)), mac, listen)
-        rules.append([match(payload("ether", "saddr"), listen), out])
+        rules.append([match(raw("ll", 48, 48), as_number(listen)), out])
         if nic.send_mac:
             rules += [[to_vip(nic, version, "saddr"), out] for version in versions([nic])]
             if nic.v4:
