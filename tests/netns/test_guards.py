@@ -1,10 +1,14 @@
 """What stands guard where something else goes wrong first: each guard by itself, on real frames."""
 
+import socket
+from contextlib import ExitStack
+
 import pytest
 
 from tests.netns.conftest import LabUp
 from tests.netns.packets import ROUTER, arp, send, solicitation
-from tests.netns.support import LISTEN, VIP, VIP6, apply_all, shell, which
+from tests.netns.support import HUB_AND_SWITCH, LISTEN, VIP, VIP6, apply_all, shell, which
+from tests.netns.test_handover import caller, of
 from vipnft.lab.capture import Wire
 from vipnft.lab.frames import ARP_REPLY, ARP_REQUEST, ETH_IPV4, ETH_IPV6
 from vipnft.lab.plan import host_mac
@@ -108,6 +112,42 @@ def test_hosts_without_rules_say_nothing(lab_up: LabUp, mode: Mode) -> None:
         for ask in asks:
             lab.run("clients", ask)
     assert not [f for f in wire.frames if f.src in (VIP, VIP6)]
+
+
+@pytest.mark.parametrize("mode", HUB_AND_SWITCH)
+@pytest.mark.parametrize("vip", [VIP, VIP6])
+def test_a_host_without_its_lease_says_nothing_more(lab_up: LabUp, mode: Mode, vip: str) -> None:
+    """Its open connections, late answers and own questions wait; its own address speaks on."""
+    lab = lab_up(hosts=2, mode=mode)
+    apply_all(lab)
+    (client,) = of(lab, "web1", 1, six=vip == VIP6)
+    family = socket.AF_INET6 if vip == VIP6 else socket.AF_INET
+    with ExitStack() as stack:
+        server = stack.enter_context(lab.socket("web1", family, socket.SOCK_STREAM))
+        names = stack.enter_context(lab.socket("web1", family, socket.SOCK_DGRAM))
+        names.bind((vip, 53))
+        server.bind((vip, 80))
+        server.listen()
+        one, _ = caller(lab, client)
+        stack.enter_context(one).connect((vip, 80))
+        there = stack.enter_context(server.accept()[0])
+        asker = stack.enter_context(lab.socket("clients", family, socket.SOCK_DGRAM))
+        asker.settimeout(30)
+        asker.bind((client, 0))
+        asker.sendto(b"?", (vip, 53))
+        _, asked = names.recvfrom(9)
+        with Wire(lab, "router", keep=True) as wire:
+            shell(lab, "web1", "nft flush set netdev vipnft granted0")
+            there.send(b"late")
+            names.sendto(b"late", asked)
+            lab.run("web1", ["ping", "-c1", "-W2", "-I", vip, client])
+            shell(lab, "web1", "ping -c2 -i0.2 192.0.2.254")
+        assert not [f for f in wire.frames if f.src == vip and f.arp is None]
+        assert [f for f in wire.frames if f.src == "192.0.2.1"]
+        shell(lab, "web1", "nft add element netdev vipnft granted0 { ether }")
+        names.sendto(b"again", asked)
+        assert one.recv(9) == b"late"
+        assert asker.recv(9) == b"again"
 
 
 def test_a_flushed_host_does_not_ask_from_the_vip(lab_up: LabUp) -> None:

@@ -323,7 +323,7 @@ def _judged(services: Sequence[Service], nics: Sequence[Nic]) -> Commands:
             *known,
             [_CLEAR, DROP],
         ),
-        *INET.chain("half-open", [_CLEAR], *leased(MARK, "leased"), *known, [DROP]),
+        *INET.chain("half-open", [_CLEAR], *leased(MARK, goto("leased")), *known, [DROP]),
         *INET.chain(
             "unknown",
             [jump("whose")],

@@ -1,12 +1,13 @@
 """The lease in the rules: two slots, each of which counts while it is armed and granted.
 
-Rule 1: it is in two nft tables, for one can't ask another's sets: in netdev's for what is taken,
-        in inet's for what answers it. Whoever changes one changes both, in one transaction.
+Rule 1: it is in two nft tables, for one can't ask another's sets: in netdev's for what is taken
+        and for what leaves from a VIP by the segment, in inet's for SYN|ACKs, which may leave by
+        another way. Whoever changes one changes both, in one transaction.
 """
 
 from collections.abc import Iterator, Mapping
 
-from vipnft.ruleset.nftjson import Commands, Expr, Stmt, goto, match
+from vipnft.ruleset.nftjson import Commands, Expr, Stmt, match
 from vipnft.ruleset.tables import INET, NETDEV, NftTable
 
 SLOTS = (0, 1)
@@ -26,7 +27,7 @@ def lease(table: NftTable, *, armed: bool) -> Commands:
     ]
 
 
-def leased(key: Expr, then: str) -> Iterator[list[Stmt]]:
-    """Yield the rules that go on where the lease holds."""
+def leased(key: Expr, then: Stmt) -> Iterator[list[Stmt]]:
+    """Yield the rules that end with `then` where the lease holds."""
     for slot in SLOTS:
-        yield [match(key, f"@armed{slot}"), match(key, f"@granted{slot}"), goto(then)]
+        yield [match(key, f"@armed{slot}"), match(key, f"@granted{slot}"), then]

@@ -1,4 +1,4 @@
-"""The netdev table: what happens to a frame before the IP stack sees it.
+"""The netdev table: what happens to a frame before the IP stack sees it. (What leaves: egress.)
 
 Rule 1: nothing stands before the bucket lookup that "not mine" does not need: of N hosts
         each drops (N-1)/N of all packets there, before conntrack and the IP stack. One rule
@@ -69,7 +69,7 @@ OTHER_VLAN = (
 )
 """A tag that the NIC took off: the frame came in a VLAN that the interface is not in. By position:
 libnftables has `vlan id` before all of IP and ARP, or not at all."""
-_RAW, _FILTER = -300, 0  # libnftables prints priorities by name where it has one
+_RAW = -300  # libnftables prints priorities by name where it has one
 
 
 def netdev(
@@ -91,7 +91,6 @@ def netdev(
         *(_fragments(nics, mode, macs) if deal.special else []),
         *_rests(deal, nics),
         *(c for number, nic in enumerate(nics) for c in _ingress(deal, nic, number, tagged, mode)),
-        *([] if mode is Mode.HUB else _egress(nics, mode, macs)),
     ]
 
 
@@ -174,7 +173,7 @@ def _takes(
     taken = [match(MARK, "@load"), assign(PKTTYPE, "host")]
     return [
         *NETDEV.chain("ours", *asked, [*taken, assign(MARK, 0), ACCEPT], [DROP]),
-        *NETDEV.chain("held", *leased(IIFTYPE, "ours"), [DROP]),
+        *NETDEV.chain("held", *leased(IIFTYPE, goto("ours")), [DROP]),
         *NETDEV.chain("take", *listened, *to_us, [goto("held")]),
         *_moves(services, served, questions, to_us, taken),
     ]
@@ -199,7 +198,7 @@ def _moves(
         flag = assign(MARK, flagged(MOVING))
         seen = [
             *NETDEV.chain("seen", [*taken, flag, ACCEPT], [DROP]),
-            *NETDEV.chain("move", *to_us, *leased(IIFTYPE, "seen"), [DROP]),
+            *NETDEV.chain("move", *to_us, *leased(IIFTYPE, goto("seen")), [DROP]),
         ]
     return [
         *seen,
@@ -228,7 +227,7 @@ def _fragments(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Comm
     to_us = [_to_us(nic, mode, macs, alone=len(nics) == 1) for nic in nics]
     return [
         *NETDEV.chain("whole", [assign(MARK, FRAGMENT), assign(PKTTYPE, "host"), ACCEPT]),
-        *NETDEV.chain("fragment", *to_us, *leased(IIFTYPE, "whole"), [DROP]),
+        *NETDEV.chain("fragment", *to_us, *leased(IIFTYPE, goto("whole")), [DROP]),
     ]
 
 
@@ -337,7 +336,7 @@ def _ingress(deal: _Deal, nic: Nic, number: int, tagged: Collection[str], mode: 
             group = match(payload("ip6", "daddr"), str(ndp.solicited_node(vip)))
             rules.append([group, *ndp.about(vip), goto("solicit")])
     return NETDEV.chain(
-        _name("ingress", number), *rules, hook="ingress", dev=nic.interface, prio=_RAW
+        numbered("ingress", number), *rules, hook="ingress", dev=nic.interface, prio=_RAW
     )
 
 
@@ -363,25 +362,6 @@ def _special(deal: _Deal, nic: Nic, version: Version) -> Iterator[list[Stmt]]:
         ]
 
 
-def _egress(nics: Sequence[Nic], mode: Mode, macs: Mapping[str, str]) -> Commands:
-    """No frame leaves with the listen MAC as its source, so no switch ever learns it."""
-    made: Commands = []
-    for number, nic in enumerate(nics):
-        listen, mac = nic.listen_mac(mode), macs[nic.interface]
-        out = assign(payload("ether", "saddr"), send_mac(nic, mode, macs))
-        rules: list[list[Stmt]] = []
-        if nic.v6:
-            rules += ndp.own(one_of(vips(nic, V6)), mac, listen)
-        rules.append([match(raw("ll", 48, 48), as_number(listen)), out])
-        if nic.send_mac:
-            rules += [[to_vip(nic, version, "saddr"), out] for version in versions([nic])]
-            if nic.v4:
-                rules.append([match(payload("arp", "saddr ip"), one_of(vips(nic, V4))), out])
-        made += NETDEV.chain(
-            _name("egress", number), *rules, hook="egress", dev=nic.interface, prio=_FILTER
-        )
-    return made
-
-
-def _name(hook: str, number: int) -> str:
+def numbered(hook: str, number: int) -> str:
+    """Return the name of an interface's own chain."""
     return f"{hook}{number or ''}"

@@ -18,6 +18,7 @@ IIF: Expr = {"meta": {"key": "iif"}}
 IIFNAME: Expr = {"meta": {"key": "iifname"}}
 OIFNAME: Expr = {"meta": {"key": "oifname"}}
 IIFTYPE: Expr = {"meta": {"key": "iiftype"}}
+OIFTYPE: Expr = {"meta": {"key": "oiftype"}}
 PROTOCOL: Expr = {"meta": {"key": "protocol"}}
 L4PROTO: Expr = {"meta": {"key": "l4proto"}}
 PKTTYPE: Expr = {"meta": {"key": "pkttype"}}

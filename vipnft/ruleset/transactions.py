@@ -6,6 +6,7 @@ from vipnft.buckets.phases import Phase
 from vipnft.model import Cluster, Mode
 from vipnft.ruleset import elements
 from vipnft.ruleset.arp import arp
+from vipnft.ruleset.egress import egress
 from vipnft.ruleset.inet import inet
 from vipnft.ruleset.lease import ALWAYS, SLOTS
 from vipnft.ruleset.netdev import netdev
@@ -39,6 +40,7 @@ def whole(
     return [
         *NETDEV.fresh(),
         *netdev(cluster, nics, mode, macs, tagged, armed=not leased),
+        *egress(nics, mode, macs, tagged),
         *ARP.fresh(),
         *arp(nics, mode),
         *INET.fresh(),

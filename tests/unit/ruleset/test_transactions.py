@@ -85,13 +85,30 @@ def test_a_foreign_packet_meets_one_rule(mode: Mode) -> None:
     assert [next(iter(statement)) for statement in first] == ["match", "match", "mangle", "vmap"]
 
 
-def test_egress_is_for_switches_and_the_forward_guard_for_hubs() -> None:
+def test_sources_are_written_for_switches_and_the_forward_guard_is_for_hubs() -> None:
     def chains(mode: Mode) -> set[str]:
         return {c["add"]["chain"]["name"] for c in whole(mode) if kind(c) == ("add", "chain")}
 
+    hub = rules(whole(Mode.HUB, cluster=BOTH), "egress")
     for mode in (Mode.SWITCH, Mode.MULTICAST, Mode.IGMP):
-        assert chains(mode) - chains(Mode.HUB) == {"egress"}
         assert chains(Mode.HUB) - chains(mode) == {"forward"}
+        assert chains(mode) < chains(Mode.HUB)
+        egress = rules(whole(mode, cluster=BOTH), "egress")
+        assert egress[-len(hub) :] == hub
+        assert "mangle" in json.dumps(egress[: -len(hub)])
+    assert "mangle" not in json.dumps(hub)
+
+
+def test_what_leaves_from_a_vip_meets_the_lease_last() -> None:
+    """Two rules of a packet's own, one for each version, and the lease's two sets."""
+    egress = rules(whole(Mode.SWITCH, cluster=BOTH), "egress")[-2:]
+    assert [one[-1] for one in egress] == [{"goto": {"target": "spoken"}}] * 2
+    assert [one[0]["match"]["right"] for one in egress] == ["192.0.2.100", "2001:db8::100"]
+    assert [one[-1] for one in rules(whole(Mode.SWITCH), "spoken")] == [
+        {"accept": None},
+        {"accept": None},
+        {"drop": None},
+    ]
 
 
 def test_every_jhash_has_the_seed_and_the_buckets() -> None:
@@ -206,8 +223,14 @@ def test_tags_are_looked_at_where_vlans_stand_and_nowhere_else() -> None:
         for rule, tag in zip(found[first : first + 2], tags, strict=True):
             assert tag in rule
             assert '"accept"' in rule
-    bare = json.dumps(rules(whole(Mode.SWITCH, cluster=BOTH), "ingress"))
-    assert not [tag for tag in tags if tag in bare]
+    out = [json.dumps(rule) for rule in rules(commands, "egress")[-6:]]
+    assert [tag in rule and '"accept"' in rule for rule in out for tag in tags] == [
+        *(True, False, False, True, False, False),
+        *(True, False, False, True, False, False),
+    ]
+    for chain in ("ingress", "egress"):
+        bare = json.dumps(rules(whole(Mode.SWITCH, cluster=BOTH), chain))
+        assert not [tag for tag in tags if tag in bare]
 
 
 @pytest.mark.parametrize("mode", Mode)
