@@ -40,7 +40,8 @@ class Renewal:
         if since is None or not self._made:
             return ""
         self._since, self._out = None, False
-        silent = f", {now - self._over:.1f} s of them silent" if dark else ""
+        # Silent since the lease was over; where there was none yet, all that time.
+        silent = f", {now - max(self._over, since):.1f} s of them silent" if dark else ""
         return f"the store answers again after {now - since:.1f} s{silent}" if told else ""
 
     def failed(self, why: str, now: float) -> str:

@@ -76,3 +76,11 @@ def test_who_holds_is_never_called_silent() -> None:
     assert all("carrying on" in line and "silent" not in line.lower() for line in said)
     assert len(said) == 2
     assert beat(renewal, 180.0, refused=False) == ["the store answers again after 79.8 s"]
+
+
+def test_a_life_that_never_had_a_lease_was_silent_all_the_time() -> None:
+    renewal = Renewal(1.0, hold=False)
+    assert beat(renewal, 100.0, refused=True)
+    assert beat(renewal, 107.7, refused=False) == [
+        "the store answers again after 7.7 s, 7.7 s of them silent"
+    ]
