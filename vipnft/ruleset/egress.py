@@ -10,7 +10,7 @@ from vipnft.model import Mode, Nic, send_mac
 from vipnft.ruleset import ndp
 from vipnft.ruleset.affinity import V4, V6
 from vipnft.ruleset.lease import leased
-from vipnft.ruleset.netdev import OTHER_VLAN, numbered
+from vipnft.ruleset.netdev import numbered
 from vipnft.ruleset.nftjson import (
     ACCEPT,
     DROP,
@@ -26,6 +26,7 @@ from vipnft.ruleset.nftjson import (
 )
 from vipnft.ruleset.served import to_vip, versions, vips
 from vipnft.ruleset.tables import NETDEV
+from vipnft.ruleset.tags import OTHER_VLAN
 
 _FILTER = 0
 

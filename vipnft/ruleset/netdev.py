@@ -51,6 +51,7 @@ from vipnft.ruleset.nftjson import (
 )
 from vipnft.ruleset.served import ports, to_vip, versions, vips
 from vipnft.ruleset.tables import NETDEV
+from vipnft.ruleset.tags import NESTED, OTHER_VLAN
 
 FRAGMENT = 0x10000
 """The mark of a fragment whose bucket can't be known yet; no bucket has it."""
@@ -63,12 +64,6 @@ OPENS = match(both(payload("tcp", "flags"), ["fin", "syn", "rst", "ack"]), "syn"
 UNRELATED = match(both(payload("tcp", "flags"), ["rst", "ack"]), 0)
 """A segment that belongs to no open connection: one that opens one, or a port scanner's. Both are
 refused with the same reset."""
-OTHER_VLAN = (
-    [match(raw("ll", 96, 16), 0x8100), match(raw("ll", 116, 12), 0, "!=")],  # IEEE 802.1Q; 0: none
-    [match(raw("ll", 96, 16), 0x88A8)],  # 802.1ad
-)
-"""A tag that the NIC took off: the frame came in a VLAN that the interface is not in. By position:
-libnftables has `vlan id` before all of IP and ARP, or not at all."""
 _RAW = -300  # libnftables prints priorities by name where it has one
 
 
@@ -319,7 +314,7 @@ def _ingress(deal: _Deal, nic: Nic, number: int, tagged: Collection[str], mode: 
                 *deal.by_source(version),
             ]
         )
-    rules += strays.counted(nic, number, mode)
+    rules += [[*NESTED, DROP], *strays.counted(nic, number, mode)]
     if V4 in served:
         arp = match(payload("arp", "daddr ip"), one_of(vips(nic, V4)))
         # An announcement of the VIP is no question.
