@@ -44,7 +44,7 @@ class Version:
 
     def prefix(self, kind: HashKey) -> int:
         """Return how many bits of an address count."""
-        return kind.prefix4 if self is V4 else kind.prefix6
+        return kind.prefix4 if self.bits == V4.bits else kind.prefix6
 
 
 FRAGMENT_HEADER = 44
@@ -125,6 +125,11 @@ def returned(kind: HashKey, version: Version) -> Expr:
         for at in range(0, len(mask), 4)
     ]
     return parts[0] if len(parts) == 1 else concat(*parts)
+
+
+def turned(version: Version) -> Version:
+    """Return where the client's address and port are in a returned packet that it sent itself."""
+    return replace(version, daddr=version.daddr - version.bits, ports=version.ports - 16)
 
 
 def shapes(version: Version, number: int) -> Iterator[tuple[list[Stmt], Version]]:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from vipnft.model import MAX_BUCKETS, Cluster, Mode, Nic, Protocol, Service
 from vipnft.ruleset import affinity
 from vipnft.ruleset.affinity import Version
+from vipnft.ruleset.complaints import complaints, hashed, judged
 from vipnft.ruleset.lease import lease, leased
 from vipnft.ruleset.netdev import FRAGMENT, MOVING, OPENS, UNRELATED
 from vipnft.ruleset.nftjson import (
@@ -41,7 +42,6 @@ from vipnft.ruleset.nftjson import (
     concat,
     exists,
     goto,
-    jhash,
     jump,
     match,
     one_of,
@@ -217,9 +217,9 @@ def _reassembled(cluster: Cluster, nics: Sequence[Nic], special: Sequence[Servic
     rules: list[list[Stmt]] = []
     for version in versions(nics):
         for service in special:
-            hashed = _hashed(cluster, affinity.source(affinity.hash_key(service), version))
-            rules.append([*_served([service]), hashed, goto("if-mine")])
-        rules.append([_hashed(cluster, affinity.source(default, version)), goto("if-mine")])
+            mark = hashed(cluster, affinity.source(affinity.hash_key(service), version))
+            rules.append([*_served([service]), mark, goto("if-mine")])
+        rules.append([hashed(cluster, affinity.source(default, version)), goto("if-mine")])
     return [
         *INET.chain(
             "if-mine",
@@ -290,6 +290,7 @@ def _outward(cluster: Cluster, nics: Sequence[Nic]) -> Commands:
     return [
         *INET.chain("whose", *_whose(cluster, nics)),
         *_judged(cluster.services, nics),
+        *complaints(cluster, nics, beyond),
         *INET.chain("datagram", *_asked(cluster.services, nics), [beyond, ACCEPT], [goto("begun")]),
         *INET.chain(
             "outgoing",
@@ -302,6 +303,7 @@ def _outward(cluster: Cluster, nics: Sequence[Nic]) -> Commands:
             [match(both(_FLAGS, "rst"), "rst"), ACCEPT],
             [match(both(_ABORT_FLAGS, 1), 1), goto("unknown")],  # RFC 9260, 8.4: of nobody's
             [match(L4PROTO, SCTP), exists(_INIT, there=False), ACCEPT],
+            *judged(nics),
             *([match(payload(h, "type"), "echo-request", "!="), ACCEPT] for h in _pings(nics)),
             [beyond, ACCEPT],
             [goto("begun")],
@@ -347,13 +349,13 @@ def _whose(cluster: Cluster, nics: Sequence[Nic]) -> Iterator[list[Stmt]]:
     """Yield the rules that mark what leaves with its bucket."""
     kind, special = affinity.dealt(cluster.services)
     for version in versions(nics):
-        yield [_hashed(cluster, affinity.target(kind, version))]
+        yield [hashed(cluster, affinity.target(kind, version))]
     for service in special:
         sent = match(payload(service.protocol, "sport"), ports(service))
         for version in versions(nics):
             yield [
                 sent,
-                _hashed(cluster, affinity.target(affinity.hash_key(service), version)),
+                hashed(cluster, affinity.target(affinity.hash_key(service), version)),
             ]
 
 
@@ -378,10 +380,6 @@ def _asked(services: Sequence[Service], nics: Sequence[Nic]) -> Iterator[list[St
 
 def _pings(nics: Sequence[Nic]) -> list[str]:
     return ["icmp" if _number(version) == 4 else "icmpv6" for version in versions(nics)]
-
-
-def _hashed(cluster: Cluster, of: Expr) -> Stmt:
-    return assign(MARK, jhash(of, mod=cluster.buckets, seed=cluster.seed))
 
 
 def _no_forwarding(nics: Sequence[Nic]) -> Commands:

@@ -119,8 +119,8 @@ def test_every_jhash_has_the_seed_and_the_buckets() -> None:
         return [h for v in value for h in hashes(v)] if isinstance(value, list) else []
 
     found = hashes(whole(Mode.SWITCH))
-    assert len(found) == 5
-    assert len(hashes(whole(Mode.SWITCH, cluster=BOTH))) == 10
+    assert len(found) == 6
+    assert len(hashes(whole(Mode.SWITCH, cluster=BOTH))) == 12
     assert {(h["seed"], h["mod"], h["offset"]) for h in found} == {(0x6D2F1C3B, 4, 0)}
 
 
