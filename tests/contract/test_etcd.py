@@ -107,6 +107,37 @@ def test_an_answer_cut_short_is_no_answer(opened: Opener) -> None:
         opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT_S)
 
 
+DRIPS = {
+    "interim answers": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "a header": b"HTTP/1.1 200 OK\r\nX: ",
+    "a body": b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("begin", DRIPS.values(), ids=DRIPS)
+def test_an_answer_that_drips_costs_the_timeout_once(opened: Opener, begin: bytes) -> None:
+    """Byte after byte, each in time; the member is asked again as soon as it is well."""
+
+    asked = []
+
+    def answer(web: _Web) -> None:
+        asked.append(web)
+        if len(asked) > 1:
+            return _Web.do_POST(web)
+        with contextlib.suppress(OSError):  # until who asked hangs up
+            web.wfile.write(begin)
+            while True:
+                web.wfile.write(begin if b"100" in begin else b" ")
+                time.sleep(0.02)
+
+    with served(do_POST=answer, body=_EMPTY) as web:
+        store = opened(web.url)
+        with pytest.raises(StoreUnknown, match="no answer within"):
+            store.transact({}, {"k": b"x"}, timeout=0.3)
+        assert web.ended.acquire(timeout=WAIT_S)
+        assert store.transact({}, {"k": b"x"}, timeout=WAIT_S).done
+
+
 def test_a_kept_connection_that_was_ended_meanwhile_leaves_no_doubt(opened: Opener) -> None:
     """etcd started anew, or a proxy that ends idle connections."""
     with served(body=_EMPTY, protocol_version="HTTP/1.1") as web:

@@ -111,6 +111,10 @@ class Connection:
     def shutdown(self) -> None:
         """End it for good, under a thread that opens it or reads from it."""
         self._over = True
+        self.cut()
+
+    def cut(self) -> None:
+        """End what is open, under a thread that reads from it; the next `open` opens another."""
         if self._socket:
             with suppress(OSError):  # it has just ended by itself
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)

@@ -100,6 +100,7 @@ class Member:
         try:
             answer, error = answers.get(timeout=max(0.0, end - time.monotonic()) + _GRACE_S)
         except queue.Empty:
+            self._connection.cut()  # an answer may drip for ever, within each read's own time
             raise Lost(f"no answer within {total:.2g} s") from None
         self._answers = None
         if error is not None:
