@@ -231,6 +231,25 @@ def test_check_tells_what_costs_nobody_expects(lab_up: LabUp) -> None:
     assert "by ARP" not in lab.run("web1", ["vipnft", "check"]).stdout, "it is the user's own wish"
 
 
+def test_agents_warn_when_all_of_them_take_nothing_at_once(lab_up: LabUp, tmp_path: Path) -> None:
+    """The switch has the listen MAC at somebody else's port, and no host saw by which frame."""
+    lab = lab_up(hosts=2)
+    with_lease(lab, LONG_S)
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        owned = cast.look()
+        clients = [c for h in lab.hosts for c in clients_of(lab, owned[h]["owned"], 1)]
+        with pinging(lab, tmp_path, clients, every=0.002) as heard:
+            heard.more(2000)
+            assert "WARNING" not in cast.log("web1") + cast.log("web2")
+            shell(lab, "segment", f"bridge fdb add {LISTEN} dev router master static")
+            for host in lab.hosts:
+                until(lambda h=host: "all at once" in cast.log(h), what=f"{host} to warn")  # type: ignore[misc]
+            shell(lab, "segment", f"bridge fdb del {LISTEN} dev router master")
+            for host in lab.hosts:
+                until(lambda h=host: "arrive again" in cast.log(h), what=f"{host} to be well")  # type: ignore[misc]
+
+
 def test_a_frame_from_the_listen_mac_is_counted_and_told(lab_up: LabUp, tmp_path: Path) -> None:
     """By anybody on the segment: the switch learns it, and the sender gets everything."""
     lab = lab_up(hosts=2)
