@@ -7,6 +7,7 @@ Rule 3: the file holds the seed: only root reads it.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -23,7 +24,17 @@ from vipnft.host.locks import DIRECTORY, path_of
 from vipnft.host.settings import wanted_sysctls
 from vipnft.kernel import sysctl
 from vipnft.kernel.links import Link, Links
-from vipnft.model import EVERY_MAC, Applied, Cluster, InterfaceRecord, Mode, Nic, heard_as
+from vipnft.model import (
+    EVERY_MAC,
+    NAME,
+    Address,
+    Applied,
+    Cluster,
+    InterfaceRecord,
+    Mode,
+    Nic,
+    heard_as,
+)
 from vipnft.ruleset import ndp
 
 _VERSION = 6
@@ -80,23 +91,41 @@ def _plausible(applied: Applied) -> Applied:
         if key not in keys or not re.fullmatch(r"-?[0-9]{1,10}", value):
             raise ValueError(f"a setting that it has no business with: {key[:80]!r}")
     for name, one in applied.worn.items():
-        if name != checked_interface(name) or not 0 < one.index < 2**31:
+        index = one.index
+        if name != checked_interface(name) or type(index) is not int or not 0 < index < 2**31:
             raise ValueError(f"no interface: {name[:80]!r}")
         for mac in (one.mac, *(f for f in one.filters if f != EVERY_MAC)):
             if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", mac):
                 raise ValueError(f"no MAC: {mac[:80]!r}")
-        if not all(ip_address(group).is_multicast for group in one.groups):
+        if not all(_address(group).is_multicast for group in one.groups):
             raise ValueError("no multicast group")
     for address in applied.addresses:
-        ip_address(address)
-    size = applied.cluster.buckets
-    if len(applied.owners) != size or not all(isinstance(one, str) for one in applied.owners):
-        raise ValueError("no owner of each bucket")
-    if not all(0 <= b < size for b in applied.drains):
-        raise ValueError("a bucket that is not there")
+        _address(address)
+    _require_owners(applied)
     if applied.host not in applied.cluster.weights:
         raise ValueError("a host that is in no file")
     return applied
+
+
+def _address(text: object) -> Address:
+    """Return an address that is written as text; a number would be one, too."""
+    if not isinstance(text, str):
+        raise TypeError("no address")
+    return ip_address(text)
+
+
+def _require_owners(applied: Applied) -> None:
+    """See that each bucket has an owner, and drains have names and times."""
+    size = applied.cluster.buckets
+    drains = [one for hosts in applied.drains.values() for one in hosts.items()]
+    names = [*applied.owners, *(name for name, _ in drains)]
+    if len(applied.owners) != size or not all(re.fullmatch(rf"(\??{NAME})?", n) for n in names):
+        raise ValueError("no owner of each bucket")
+    times = [until for _, until in drains]
+    if not all(type(t) in {int, float} and (0 <= t < 2**53 or t == math.inf) for t in times):
+        raise ValueError("a drain without an end")
+    if not all(0 <= b < size for b in applied.drains) or type(applied.leased) is not bool:
+        raise ValueError("a bucket that is not there")
 
 
 def document(record: Applied) -> dict[str, Any]:
