@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from vipnft.model import Cluster, Nic
 from vipnft.ruleset import affinity
 from vipnft.ruleset.affinity import Version
-from vipnft.ruleset.netdev import NUMBERS, ports, versions
+from vipnft.ruleset.netdev import NUMBERS
 from vipnft.ruleset.nftjson import (
     ACCEPT,
     DROP,
@@ -28,6 +28,7 @@ from vipnft.ruleset.nftjson import (
     payload,
     raw,
 )
+from vipnft.ruleset.served import ports, versions
 from vipnft.ruleset.tables import INET
 
 
