@@ -12,23 +12,43 @@ from tests.netns.conftest import LabUp
 from tests.netns.support import PROGRAMS, apply_all, shell, until
 from vipnft.lab.lab import Lab
 
-CHANGES = (
-    "nft add table inet other",
-    "nft add set inet other those '{ type mark; }'",
-    "nft add chain inet other some",
-    "nft add rule inet other some accept",
-    "nft flush chain inet other some",
-    "nft delete chain inet other some",
-    "nft delete set inet other those",
+OURS = (
     "nft add rule netdev vipnft ingress accept",
+    "nft add chain inet vipnft some",
+    "nft add set inet vipnft those '{ type mark; }'",
+    "nft delete set inet vipnft those",
+    "nft add table ip vipnft",  # of that name: a look too many
     "nft delete table netdev vipnft",
     "nft flush ruleset",
+    "ip link add spare type veth peer name other; ip addr add 192.0.2.100/32 dev spare",
+    "ip addr del 192.0.2.100/32 dev spare",
+    "ip addr add 2001:db8::100/128 dev spare nodad",
+    "ip link add link eth0 name eth0.7 type macvlan mode bridge",
+    "ip link del eth0.7",
+    "ip link set eth0 promisc on",
+    "ip link set eth0 down",
+    "ip link set eth0 name eth9",
+    "ip link set eth9 mtu 1400",
+    "ip link set eth9 name eth0",
+    "ip link del eth0",
+    "ip link add eth0 type veth peer name third",
+    "ip link set lo down",
+)
+THEIRS = (
+    "nft add table inet other",
+    "nft add set inet other those '{ type mark; }'",
+    "nft add element inet other those '{ 1, 2, 3 }'",
+    "nft add chain inet other vipnft",
+    "nft add rule inet other vipnft accept comment vipnft",
+    "nft flush chain inet other vipnft",
+    "nft delete table inet other",
     "ip link add spare type veth peer name other",
     "ip link set spare up",
     "ip addr add 203.0.113.1/32 dev spare",
     "ip addr del 203.0.113.1/32 dev spare",
+    "ip addr add 203.0.113.2/24 dev eth0",
     "ip addr add 2001:db8::1/128 dev spare nodad",
-    "ip addr del 2001:db8::1/128 dev spare",
+    "ip link add link spare name spare.7 type macvlan mode bridge",
     "ip link set spare down",
     "ip link set spare address 02:00:00:00:aa:01",
     "ip link del spare",
@@ -75,12 +95,30 @@ def probe(lab: Lab, where: Path) -> Iterator[Probe]:
         process.wait()
 
 
-def test_every_change_of_rules_links_and_addresses_is_heard(lab_up: LabUp, tmp_path: Path) -> None:
+def test_every_change_of_what_is_ours_is_heard(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=1)
     apply_all(lab)
     shell(lab, "web1", "sysctl -qw net.ipv6.conf.default.addr_gen_mode=1")
     with probe(lab, tmp_path) as heard:
-        for change in CHANGES:
+        for change in OURS:
+            before = heard.quiet()
+            shell(lab, "web1", change)
+            until(partial(heard.said, "heard", before), what=change)
+
+
+def test_what_others_do_to_theirs_is_not(lab_up: LabUp, tmp_path: Path) -> None:
+    """It wakes the process up; only what comes behind it, by each of its two sockets, counts."""
+    lab = lab_up(hosts=1)
+    apply_all(lab)
+    shell(lab, "web1", "sysctl -qw net.ipv6.conf.default.addr_gen_mode=1")
+    with probe(lab, tmp_path) as heard:
+        before = heard.quiet()
+        for change in THEIRS:
+            shell(lab, "web1", change)
+        heard.quiet()
+        assert "woken" in heard.lines()[before:]
+        assert "heard" not in heard.lines()[before:]
+        for change in ("nft add chain inet vipnft some", "ip link set eth0 promisc on"):
             before = heard.quiet()
             shell(lab, "web1", change)
             until(partial(heard.said, "heard", before), what=change)

@@ -4,19 +4,22 @@ Rule 1: rules are loaded silent; only arm and grant, in that order, make the hos
 Rule 2: what the kernel holds is compared with what the same kernel listed right after the
         rules were loaded: that needs no scratch network namespace, so no right beyond
         CAP_NET_ADMIN.
-Rule 3: a table of the agents is brought in as elements alone: under traffic that loses nothing.
+Rule 3: a close comparison is made only where a glance, taken beside the beats, differs; a glance
+        that an own change has overtaken says nothing.
+Rule 4: a table of the agents is brought in as elements alone: under traffic that loses nothing.
 """
 
 import math
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from vipnft.buckets.phases import Phase
 from vipnft.errors import KernelError
-from vipnft.host import announce, apply, down, locks, record
+from vipnft.host import announce, apply, down, glance, locks, record
 from vipnft.host.change import Change
 from vipnft.host.drift import bucket_drift, link_drift, skeleton_drift
-from vipnft.host.facts import connections, counters, current, gather, strays, tagged
+from vipnft.host.facts import connections, current, gather, tagged
+from vipnft.host.glance import LinkGlance, Phased, RuleGlance
 from vipnft.host.preflight import fit
 from vipnft.host.record import draft
 from vipnft.kernel import nft
@@ -27,6 +30,18 @@ from vipnft.ruleset import elements, transactions
 from vipnft.ruleset.tables import NETDEV, TABLES
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """The rules as they were right after they were loaded: each nft table's text, by family; all
+    of them at a glance; on which interfaces VLANs stood, and the interfaces' own MACs, of which
+    the rules know."""
+
+    text: Mapping[str, str] = field(default_factory=dict)
+    staying: bytes | None = None
+    tagged: frozenset[str] = frozenset()
+    macs: Mapping[str, str] = field(default_factory=dict)
+
+
 class Dataplane:
     """The data plane of host `name`; nothing is touched before `up`, but for `flush`."""
 
@@ -34,10 +49,10 @@ class Dataplane:
         self._cluster, self._name, self._mode = cluster, name, mode
         self._lease = Lease()
         self._applied: Applied | None = None
-        self._text: dict[str, str] = {}  # each nft table, as listed right after it was loaded
-        self._tagged: frozenset[str] = frozenset()  # interfaces with VLANs, likewise
-        self._macs: dict[str, str] = {}  # the interfaces' own, as those tables have them
-        self._phases: tuple[Phase, ...] = ()  # as the kernel has them
+        self._loaded = _Loaded()
+        self._phased = Phased()  # the buckets, as the kernel has them
+        self._around: LinkGlance | None = None  # links, addresses, settings, when they were sound
+        self._changes = 0  # of buckets or rules, made here
         self._sound = False  # the kernel holds what it is to hold
 
     @property
@@ -83,17 +98,41 @@ class Dataplane:
             return
         self._applied = replace(self._applied, owners=owners, drains=drains)
         wanted = current(self._applied)
-        before = self._phases
+        before = self._phased.phases
         if wanted != before and (
             commands := elements.change([elements.cell(phase) for phase in before], wanted)
         ):
             self._sound = False
+            self._changes += 1
             nft.apply(commands)
-        self._phases, self._sound = wanted, True
+        if wanted != before:
+            self._phased = Phased(wanted)
+        self._sound = True
         record.save(self._applied)
 
-    def mend(self) -> tuple[str, ...]:
-        """Bring back what somebody changed, and return what it was, a line each.
+    def at_rules(self) -> tuple[RuleGlance | None, int]:
+        """Glance at the nft tables, from any thread; None before `up`."""
+        applied, phased, changes = self._applied, self._phased, self._changes
+        return (glance.rules(applied, phased) if applied else None), changes
+
+    def at_links(self) -> LinkGlance | None:
+        """Glance at all else, from any thread; None before `up`."""
+        return glance.links(self._applied) if self._applied else None
+
+    def is_sound(self, seen: RuleGlance, changes: int) -> bool | None:
+        """Tell whether the nft tables need no comparison, by a glance; None where it was overtaken
+        by a change of this host's own."""
+        if changes != self._changes:
+            return None
+        return seen.in_phase and seen.staying == self._loaded.staying
+
+    def is_same(self, seen: LinkGlance) -> bool:
+        """Tell whether all else needs none."""
+        return seen == self._around
+
+    def mend(self, *, rules: bool = True) -> tuple[str, ...]:
+        """Compare, without `rules` only what is not in the nft tables; bring back what somebody
+        changed, and return what it was, a line each.
 
         UsageError while it can't be: the interface is gone, or down.
         """
@@ -101,38 +140,41 @@ class Dataplane:
         if applied is None:
             return ()
         with locks.locked(), locks.uninterrupted():
+            self._around, around = None, glance.links(applied)  # first: what comes later shows
+            staying = self._legible() if rules else self._loaded.staying
             with Links() as links:
-                facts = gather(links, applied)
-            lines = (
-                *link_drift(applied, facts),
-                *skeleton_drift(self._text, facts.tables, leased=True),
-            )
-            text = self._text
+                facts = gather(links, applied, rules=rules)
+            lines = link_drift(applied, facts)
+            if rules:
+                lines += skeleton_drift(self._loaded.text, facts.tables, leased=True)
+            text = self._loaded.text
             for name, link in facts.links.items() if self._mode is not Mode.HUB else ():
-                if link.mac != self._macs.get(name):
-                    lines += (f"{name}'s MAC is {link.mac}, not {self._macs.get(name)}",)
+                if link.mac != (known := self._loaded.macs.get(name)):
+                    lines += (f"{name}'s MAC is {link.mac}, not {known}",)
                     text = {}  # the rules name the old one
-            if (vlans := tagged(facts.links)) != self._tagged:
+            if (vlans := tagged(facts.links)) != self._loaded.tagged:
                 lines += (f"VLANs stand on {' '.join(sorted(vlans)) or 'none'} now",)
                 text = {}  # rules look for tags only there
             if "netdev" in facts.tables and "inet" in facts.tables:
                 lines += bucket_drift(current(applied), facts.cells)
             if lines:
                 self._bring(applied.owners, applied.drains, applied, text)
+            else:
+                self._loaded = replace(self._loaded, staying=staying)
+                self._around = around
         self._sound = True
         return lines
+
+    def _legible(self) -> bytes | None:
+        """Return the rules at a glance; None where a table is gone."""
+        try:
+            return glance.staying()
+        except KernelError:
+            return None
 
     def connections(self) -> Counter[int]:
         """Return how many live connections this host has in each bucket: TCP's, and QUIC's."""
         return connections(self._applied) if self._applied else Counter()
-
-    def taken(self) -> int:
-        """Return how many packets this host has taken since its rules were loaded."""
-        return sum(packets for packets, _ in counters().values())
-
-    def strays(self) -> dict[str, tuple[int, str]]:
-        """Return what came from the listen MAC; see facts.strays."""
-        return strays(self._applied) if self._applied else {}
 
     def announce(self) -> None:
         """Tell the segments where the VIPs are; UsageError if it can't."""
@@ -145,8 +187,9 @@ class Dataplane:
         return down.give_back(tended=True).notes
 
     def _bring(
-        self, owners: Owners, drains: Drains, before: Applied | None, text: dict[str, str]
+        self, owners: Owners, drains: Drains, before: Applied | None, text: Mapping[str, str]
     ) -> None:
+        self._changes += 1
         with Links() as links:
             own_links = fit(links, self._cluster, self._name, self._mode, before)
             now = draft(links, own_links, before, self._cluster, name=self._name, mode=self._mode)
@@ -155,10 +198,13 @@ class Dataplane:
             facts = gather(links, now)
             outcome = Change(links, own_links, before, now).run(expected, facts)
         if outcome.swapped or not text or text.keys() != apply.ABSENT.keys():
-            self._text = nft.listing(TABLES)
-            self._macs = {name: link.mac for name, link in own_links.items()}
-            self._tagged = tagged(facts.links)
-        self._applied, self._phases, self._sound = now, current(now), True
+            self._loaded = _Loaded(
+                nft.listing(TABLES),
+                glance.staying(),
+                tagged(facts.links),
+                {name: link.mac for name, link in own_links.items()},
+            )
+        self._applied, self._phased, self._sound = now, Phased(current(now)), True
 
 
 def endless(drains: dict[int, frozenset[str]]) -> Drains:

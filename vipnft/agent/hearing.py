@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 
-from vipnft.agent.dataplane import Dataplane
 from vipnft.agent.reception import Ebb, Reception, Silence, Strays
 from vipnft.agreement.records import Member
 from vipnft.errors import UsageError
@@ -28,17 +27,24 @@ _MOST = 256  # frames that are read at a look: anybody can send some
 class Hearing:
     """Host `me`'s, from look to look; `taken`: how many packets it took so far."""
 
-    def __init__(self, plane: Dataplane, calls: "Calls", me: str) -> None:
-        self._plane, self._calls, self._me = plane, calls, me
+    def __init__(self, calls: "Calls", me: str) -> None:
+        self._calls, self._me = calls, me
         self._reception, self._ebb = Reception(me), Ebb()
         self._strays, self._silence = Strays(), Silence()
         self._beats: Mapping[str, int] = {}
         self.taken = 0
 
-    def look(self, known: Mapping[str, Member], owners: Owners) -> list[str]:
-        """Compare what this host takes and hears with what the others say; return what to say."""
-        self.taken = self._plane.taken()
-        taken = {host: member.taken for host, member in known.items()} | {self._me: self.taken}
+    def look(
+        self,
+        known: Mapping[str, Member],
+        owners: Owners,
+        packets: int,
+        strays: Mapping[str, tuple[int, str]],
+    ) -> list[str]:
+        """Compare what this host takes and hears with what the others say: how many `packets` it
+        has taken since its rules were loaded, and which `strays`; return what to say."""
+        self.taken = packets
+        taken = {host: member.taken for host, member in known.items()} | {self._me: packets}
         owned = Counter(owners)
         before, self._beats = self._beats, {host: one.beat for host, one in known.items()}
         living = {h for h, beat in self._beats.items() if before.get(h, beat) != beat} - {self._me}
@@ -46,7 +52,7 @@ class Hearing:
         said = [
             self._reception.look(taken, owned),
             self._ebb.look({host: taken[host] for host in taken if owned.get(host)}),
-            self._strays.look(self._plane.strays()),
+            self._strays.look(strays),
         ]
         if heard is not None:
             said.append(self._silence.look(heard, living, time.monotonic()))

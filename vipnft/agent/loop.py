@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from vipnft.agent import systemd
@@ -44,6 +45,7 @@ from vipnft.errors import UnreadyError, UsageError
 from vipnft.host import locks
 from vipnft.kernel.watch import Watch
 from vipnft.model import Cluster, Mode, StoreLoss
+from vipnft.ruleset import ndp
 from vipnft.store.contract import Store
 
 _UNREADY_S = 5.0  # seconds between two looks for an interface, unless the kernel tells of one
@@ -71,7 +73,10 @@ def run(orders: Orders, store: Store) -> End:
     UsageError, StoreError and AgreementError end it too, with the host silent.
     """
     incarnation = secrets.token_hex(8)
-    with locks.living(incarnation) as former, Watch() as watch, Signals() as signals:
+    nics = orders.cluster.nics(orders.host)
+    groups = {ip_address(group) for nic in nics for group in ndp.groups(nic, orders.mode)}
+    watch = Watch([nic.interface for nic in nics], {*orders.cluster.vips, *groups})
+    with watch, locks.living(incarnation) as former, Signals() as signals:
         plane = Dataplane(orders.cluster, orders.host, orders.mode)
         checks = Checks(orders.cluster.agents.checks, orders.cluster.vips)
         agents = orders.cluster.agents

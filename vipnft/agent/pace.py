@@ -7,7 +7,7 @@ import math
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from vipnft.agent import systemd
@@ -63,10 +63,9 @@ class Pace:
         while True:
             # Who has nothing to come can wait for the beat: many hosts would look at each change.
             wanted = hints if asked.soon else None
-            hinted = self._sleep(min(look, self._beat_at), wanted)
-            if self._watch.heard() or upkeep.due():
-                with self.spending("the comparison with the kernel"):
-                    upkeep.mend()
+            hinted = self._sleep(min(look, self._beat_at), wanted, upkeep.filenos())
+            with self.spending("the comparison with the kernel"):
+                upkeep.tend(self._watch.heard())
             if upkeep.mended():  # rules come silent: grant them at once
                 self.hurry()
             if hinted or time.monotonic() >= min(look, self._beat_at):
@@ -79,20 +78,20 @@ class Pace:
         until = time.monotonic() + seconds
         while not self._told() and time.monotonic() < until:
             self._sleep(until)
-            if self._watch.heard() and news:
+            if any(self._watch.heard()) and news:
                 break
         return not self._told()
 
     def _told(self) -> bool:
         return self._signals.stop or self._signals.reread
 
-    def _sleep(self, until: float, hints: int | None = None) -> bool:
+    def _sleep(self, until: float, hints: int | None = None, more: Collection[int] = ()) -> bool:
         """Sleep until then (monotonic seconds), the next sign of life, a signal, a change in the
-        kernel, or a hint from the store: tell whether it was that."""
+        kernel, more that is readable, or a hint from the store: tell whether it was that."""
         systemd.alive()
         now = time.monotonic()
         poll = select.poll()
-        for number in (*self._watch.filenos(), self._signals.fileno()):
+        for number in (*self._watch.filenos(), self._signals.fileno(), *more):
             poll.register(number, select.POLLIN)
         if hints is not None:
             poll.register(hints, select.POLLIN)

@@ -91,8 +91,7 @@ def _done(outcome: "Outcome", owned: int, buckets: int) -> str:
 
 def _dry_run(cluster: Cluster, name: str, mode: Mode, *, as_json: bool) -> None:
     from vipnft.buckets.phases import owners_of, phases
-    from vipnft.kernel import libc, scratch
-    from vipnft.kernel.links import Links
+    from vipnft.kernel import libc, link_glance, scratch
     from vipnft.ruleset import nftjson, transactions
     from vipnft.ruleset.tables import TABLES
 
@@ -106,8 +105,7 @@ def _dry_run(cluster: Cluster, name: str, mode: Mode, *, as_json: bool) -> None:
                 error=True,
             )
     share = phases(owners_of(cluster), {}, name, 0)
-    with Links() as links:
-        vlans = links.tagged()
+    vlans = link_glance.tagged(macs)
     commands = transactions.whole(cluster, name, mode, macs, share, vlans, granted=True)
     listing = scratch.listing(commands, TABLES, list(macs))
     if as_json:

@@ -94,7 +94,7 @@ def _glance(config: Path) -> "StatusReport":
             facts.inspect(applied),
             _stale(config, applied),
             {name: libc.mac_of(name) or worn.mac for name, worn in applied.worn.items()},
-            facts.strays(applied),
+            facts.strays(applied, facts.strayed()),
         )
         # It was answered meanwhile; of an interface that is down, the report tells.
         with suppress(UsageError):

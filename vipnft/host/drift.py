@@ -22,7 +22,8 @@ _LINES = 6  # of one nft table's difference; enough to see what happened
 _LONGEST_CHARS = 110
 _NEAR_S = 2.0  # seconds before a timer's end in which its phase may be the one or the next
 _CONTAINERS = frozenset((*(name for _, name in CONTAINERS), GIVEN, *REMEMBERED))
-_LEASE = frozenset({"armed0", "armed1", "granted0", "granted1"})
+LEASE = frozenset({"armed0", "armed1", "granted0", "granted1"})
+"""The sets of the lease, in both nft tables that have one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def skeleton_drift(
 ) -> tuple[str, ...]:
     """Return what differs in the nft tables but for buckets, and for the lease where an agent
     keeps it: `-` was applied, `+` stands there."""
-    moving = _CONTAINERS | _LEASE if leased else _CONTAINERS
+    moving = _CONTAINERS | LEASE if leased else _CONTAINERS
     lines: list[str] = []
     for family, text in expected.items():
         if family not in found:

@@ -7,7 +7,7 @@ from vipnft.buckets.phases import Phase, phases
 from vipnft.host import loaded
 from vipnft.host.drift import Facts, LinkFacts, drift
 from vipnft.host.settings import ipv6_switches, wanted_sysctls
-from vipnft.kernel import clock, flows, nft, scratch, sockets, sysctl
+from vipnft.kernel import clock, flows, link_glance, nft, scratch, sockets, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Protocol
 from vipnft.ruleset import affinity, elements, transactions
@@ -40,17 +40,22 @@ def counters() -> Mapping[int, tuple[int, int]]:
     return elements.counters(nft.elements(NETDEV, "load"))
 
 
-def strays(applied: Applied) -> dict[str, tuple[int, str]]:
-    """Return how many frames came from the listen MAC since the rules were loaded, by interface;
-    and by which port, as far as this host is the bridge, else ""."""
+def strayed() -> dict[int, int]:
+    """Return how many frames came from the listen MAC, by the number of the interface."""
     found = elements.counters(nft.elements(NETDEV, STRAYS))
-    if not any(packets for packets, _ in found.values()):
+    return {number: packets for number, (packets, _) in found.items()}
+
+
+def strays(applied: Applied, strayed: Mapping[int, int]) -> dict[str, tuple[int, str]]:
+    """Return how many frames came from the listen MAC since the rules were loaded, by interface,
+    of those `strayed`; and by which port, as far as this host is the bridge, else ""."""
+    if not any(strayed.values()):
         return {nic.interface: (0, "") for nic in applied.nics}
     with Links() as links:
         own = present(links, applied)
         return {
             nic.interface: (
-                found.get(number, (0, 0))[0],
+                strayed.get(number, 0),
                 ", ".join(links.ports(own[nic.interface], nic.listen_mac(applied.mode)))
                 if nic.interface in own
                 else "",
@@ -82,9 +87,10 @@ def connections(applied: Applied) -> Counter[int]:
     return found
 
 
-def gather(links: Links, applied: Applied) -> Facts:
-    """Return what the kernel holds now of what `applied` is about."""
-    with_vlans = links.tagged()
+def gather(links: Links, applied: Applied, *, rules: bool = True) -> Facts:
+    """Return what the kernel holds now of what `applied` is about; without `rules` nothing of the
+    nft tables."""
+    with_vlans = link_glance.tagged([nic.interface for nic in applied.nics])
     return Facts(
         links={
             name: LinkFacts(
@@ -107,8 +113,8 @@ def gather(links: Links, applied: Applied) -> Facts:
                 *ipv6_switches(applied.nics),
             )
         },
-        tables=nft.listing(TABLES),
-        cells=cells(applied.cluster.buckets),
+        tables=nft.listing(TABLES) if rules else {},
+        cells=cells(applied.cluster.buckets) if rules else (),
     )
 
 

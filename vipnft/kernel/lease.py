@@ -10,13 +10,11 @@ Rule 3: one call is one transaction, answered by the kernel before it returns.
 
 import os
 import struct
-from collections.abc import Sequence
 
 from vipnft.errors import KernelError
 from vipnft.kernel import netlink
 from vipnft.ruleset.tables import NETDEV
 
-_NESTED = 0x8000
 _BATCH_BEGIN, _BATCH_END = 16, 17  # linux/netfilter/nfnetlink.h
 _NFTABLES = 10
 _NEWSETELEM, _DELSETELEM = _NFTABLES << 8 | 12, _NFTABLES << 8 | 14  # linux/netfilter/nf_tables.h
@@ -110,18 +108,18 @@ def _filled(name: str, milliseconds: int | None = None) -> _Change:
 
 def _body(what: int, family: int, name: str, milliseconds: int | None) -> bytes:
     table = NETDEV.name.encode() + b"\0"
-    place = _attribute(_LIST_TABLE, table) + _attribute(_LIST_SET, name.encode() + b"\0")
+    place = netlink.attribute(_LIST_TABLE, table) + netlink.attribute(
+        _LIST_SET, name.encode() + b"\0"
+    )
     if what == _DELSETELEM:
         return place
-    timeout = [] if milliseconds is None else [_attribute(_ELEM_TIMEOUT, milliseconds)]
-    element = [_attribute(_ELEM_KEY, [_attribute(_DATA_VALUE, _KEYS[family])]), *timeout]
-    return place + _attribute(_LIST_ELEMENTS, [_attribute(_LIST_ELEM, element)])
-
-
-def _attribute(kind: int, value: bytes | int | Sequence[bytes]) -> bytes:
-    """Return a netlink attribute: of bytes, of a 64-bit number, or of attributes."""
-    if isinstance(value, int):
-        value = struct.pack("!Q", value)
-    elif not isinstance(value, bytes):
-        kind, value = kind | _NESTED, b"".join(value)
-    return netlink.padded(struct.pack("=HH", 4 + len(value), kind) + value)
+    timeout = (
+        []
+        if milliseconds is None
+        else [netlink.attribute(_ELEM_TIMEOUT, struct.pack("!Q", milliseconds))]
+    )
+    element = [
+        netlink.attribute(_ELEM_KEY, [netlink.attribute(_DATA_VALUE, _KEYS[family])]),
+        *timeout,
+    ]
+    return place + netlink.attribute(_LIST_ELEMENTS, [netlink.attribute(_LIST_ELEM, element)])

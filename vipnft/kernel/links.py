@@ -9,13 +9,14 @@ import socket
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
 
 from vipnft.errors import KernelError
+from vipnft.kernel import link_glance
 from vipnft.kernel.mac import wear
 from vipnft.kernel.refusal import refusal
 from vipnft.model import EVERY_MAC, Address
@@ -84,25 +85,19 @@ class Links:
         """Return every interface."""
         return tuple(_link(one) for one in self._ipr.get_links())
 
-    def tagged(self) -> frozenset[str]:
-        """Return the interfaces on which VLANs stand."""
-        every = self.every()
-        parents = {one.parent for one in every if one.kind == "vlan"}
-        return frozenset(one.name for one in every if one.index in parents)
-
-    @refusal("the kernel does not tell its addresses")
     def carriers(self, *addresses: Address) -> dict[str, tuple[str, ...]]:
         """Return the interfaces that carry each address: "lo" where it stands as it should, alone
         and for ever; such as "lo (/24)" where it does not."""
         found: dict[str, list[str]] = {str(address): [] for address in addresses}
-        for one in self._ipr.get_addr():
-            held = found.get(one.get("local") or one.get("address"))
-            if held is not None:
-                alone = _LENGTH[one["family"]]
-                sound = one["prefixlen"] == alone and one.get("IFA_FLAGS") & _IFA_F_PERMANENT
-                how = "" if sound else f" (/{one['prefixlen']})"
-                with suppress(OSError):  # that interface is gone by now, and the address with it
-                    held.append(socket.if_indextoname(one["index"]) + how)
+        names = {address.packed: str(address) for address in addresses}
+        for one in link_glance.addresses():
+            if (name := names.get(one.address)) is None:
+                continue
+            alone = 8 * len(one.address)
+            sound = one.length == alone and one.flags & _IFA_F_PERMANENT
+            with suppress(OSError):  # that interface is gone by now, and the address with it
+                how = "" if sound else f" (/{one.length})"
+                found[name].append(socket.if_indextoname(one.link) + how)
         return {address: tuple(held) for address, held in found.items()}
 
     @refusal("the kernel does not tell its addresses")
@@ -134,7 +129,10 @@ class Links:
 
     def at(self, index: int) -> Link | None:
         """Return the interface of an index, whatever it is called by now; or None."""
-        return next((one for one in self.every() if one.index == index), None)
+        found: Any = ()
+        with refusal("the kernel does not tell an interface", errno.ENODEV):
+            found = self._ipr.link("get", index=index)
+        return _link(found[0]) if found else None
 
     def add_address(self, address: str) -> None:
         """Put a service address on the loopback, where no ARP and no source choice sees it."""
@@ -185,9 +183,9 @@ class Links:
     @refusal("the kernel does not tell its multicast groups")
     def groups(self, link: Link) -> frozenset[str]:
         """Return the multicast groups that an interface is a member of."""
-        every = self._ipr.get_addr(family=socket.AF_INET, index=link.index)
-        known = {one.get("local") for one in every} - {None}
-        found = {address for address in known if IPv4Address(address).is_multicast}
+        several = (one.address for one in link_glance.addresses() if one.link == link.index)
+        known = {ip_address(one) for one in several}
+        found = {str(one) for one in known if one.version == 4 and one.is_multicast}
         with suppress(FileNotFoundError):  # a kernel without IPv6
             for line in Path("/proc/thread-self/net/igmp6").read_text().splitlines():
                 index, _, address, *_ = line.split()

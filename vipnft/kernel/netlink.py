@@ -8,7 +8,7 @@ Rule 2: what is no whole message ends a datagram; noise is neither an error nor 
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vipnft.errors import KernelError
 
@@ -17,6 +17,9 @@ ERROR, DONE = 2, 3  # kinds: NLMSG_...
 ROUTE, SOCK_DIAG, NETFILTER = 0, 4, 12  # protocols: NETLINK_...
 _HEADER = struct.Struct("=IHHII")
 _CODE = struct.Struct("=i")
+_ATTRIBUTE = struct.Struct("=HH")
+_KIND = 0x3FFF  # without NLA_F_NESTED and _NET_BYTEORDER
+_NESTED = 0x8000
 _DATAGRAM_BYTES = 1 << 18
 
 
@@ -43,6 +46,24 @@ def padded(body: bytes) -> bytes:
 def message(kind: int, flags: int, body: bytes, number: int = 1) -> bytes:
     """Return a message with its header; `body` is padded already."""
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, number, 0) + body
+
+
+def attribute(kind: int, value: bytes | Sequence[bytes]) -> bytes:
+    """Return an attribute: of bytes, or of attributes."""
+    if not isinstance(value, bytes):
+        kind, value = kind | _NESTED, b"".join(value)
+    return padded(_ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value)
+
+
+def attributes(data: bytes | bytearray, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield, of each attribute between `begin` and `end` in `data`: kind, and its value's begin
+    and end there."""
+    while begin + _ATTRIBUTE.size <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, begin)
+        if not _ATTRIBUTE.size <= length <= end - begin:
+            return
+        yield kind & _KIND, begin + _ATTRIBUTE.size, begin + length
+        begin += length + 3 & ~3
 
 
 def messages(data: bytes | bytearray, size: int) -> Iterator[tuple[int, int, int, int]]:
