@@ -1,4 +1,4 @@
-.PHONY: help demo test check fix fuzz audit lock package machines machines-netns golden bench bench-start bench-moves bench-failover setup setup-test
+.PHONY: help demo test check fix fuzz audit lock package machines machines-netns golden bench bench-start bench-moves bench-failover chaos setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
@@ -52,6 +52,9 @@ bench-moves: setup-test ## what moving buckets costs; writes docs/moves.md (root
 
 bench-failover: setup-test ## what agents' faults and moves cost; writes docs/failover.md (root)
 	@$(BIN)/python -m tests.bench.failover
+
+chaos: setup-test ## faults at random for an hour, every client judged (root); MINUTES=5 SEED=7 STORE=sqlite LOSS=hold LEASE=2 EVERY=1
+	@$(BIN)/python -m tests.chaos MINUTES=$(MINUTES) SEED=$(SEED) STORE=$(STORE) LOSS=$(LOSS) LEASE=$(LEASE) EVERY=$(EVERY)
 
 package: setup ## a .deb and an .rpm into dist/
 	@.ci/setup $(PACKS)

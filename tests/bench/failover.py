@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.chaos import bystanders
+from tests.chaos.judge import Verdict
 from tests.netns.cast import Agents, Heard, bucket_of, clients_of, flowing, pinging, serving
 from tests.netns.support import shell, until
 from tests.netns.test_etcd_faults import Etcd
@@ -242,6 +244,39 @@ def starved(where: Path) -> Iterator[Row]:
     )
 
 
+def beside(where: Path) -> Iterator[Row]:
+    """200 changes of the table, near the store and far from it, under questions to every bucket."""
+    for late in (0.0005, 0.040):
+        here = where / f"{late}"
+        here.mkdir()
+        found = bystanders.changed(name("beside"), here, late=late, times=200)
+        yield Row(
+            f"{found.changes} changes of the table, {1000 * late:g} ms more to the store: clients"
+            " of buckets that did not move then",
+            "0 unanswered",
+            f"{judged(found.verdict)}; {found.verdict.moves:,} times a bucket moved, of which"
+            f" {found.verdict.explained['a bucket that moved']:,} questions went unanswered",
+        )
+
+
+def off(where: Path) -> Iterator[Row]:
+    """One of four is off, the others begin anew ten times each in two ways."""
+    found = bystanders.one_off(name("off"), where, times=10)
+    yield Row(
+        "one of four hosts off; every other agent renewed (SIGHUP) and restarted (kill, start), ten"
+        " times each: buckets given to the one that is off; clients of hosts not begun anew then",
+        "0; 0 unanswered",
+        f"{found.given}; {judged(found.verdict)}",
+    )
+
+
+def judged(verdict: Verdict) -> str:
+    return (
+        f"{len(verdict.unexplained)} unanswered of {verdict.asked:,} questions in all,"
+        f" {len(verdict.double)} answered twice"
+    )
+
+
 def main() -> None:
     parts = {
         "deaths": lambda w: deaths(w, 1.0, "1.3 s median, 2 s worst"),
@@ -252,6 +287,8 @@ def main() -> None:
         "rest": rest,
         "many sqlite": lambda w: many(w, "sqlite"),
         "many etcd": lambda w: many(w, "etcd"),
+        "beside": beside,
+        "off": off,
         "starved": starved,
     }
     chosen = sys.argv[1:] or parts

@@ -1,0 +1,179 @@
+"""Which fault explains a question that was not answered? Pure: what was seen, in; a verdict, out.
+
+Rule 1: a fault explains its own hosts' clients, from its begin until those hosts have beaten twice
+        since its end, and no others'. Whose a client was, the tables say, and who answered last.
+Rule 2: agents that can do without the store are left without an answer by no fault of the store,
+        but for buckets that were on their way.
+Rule 3: a bucket that moves is without an answer for a moment: its own clients alone.
+Rule 4: what nothing explains is a failure; so is a bucket that is given to who does not beat.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tests.chaos.scene import Seen
+from tests.chaos.traffic import Ledger, Question
+from vipnft.lab import plan
+from vipnft.model import StoreLoss
+
+NEVER_BACK_S = 30.0
+"""For how long after a fault a host may take to beat again, in seconds."""
+_AROUND_S = 1.0  # the onlooker may see a table so much later than hosts do
+_MOVE_S = 0.75  # around the moment at which a table was seen that moves a bucket
+_GIVEN_S = 3.0  # for how long before a table is seen its writer may have begun to give
+
+
+@dataclass(frozen=True)
+class Done:
+    """A fault that was: see faults.Fault; times are monotonic, in seconds."""
+
+    kind: str
+    hosts: tuple[str, ...]
+    begin: float
+    end: float
+    store: bool
+    tail: float
+
+
+@dataclass
+class Verdict:
+    """`explained`: unanswered questions by what explains them; `unexplained`, and buckets `given`
+    to hosts that did not beat, as lines; `moves`: buckets that changed hands; `longest`: of the
+    moves, the longest time in which a bucket was unanswered, in seconds."""
+
+    asked: int = 0
+    unanswered: int = 0
+    double: list[Question] = field(default_factory=list)
+    explained: Counter[str] = field(default_factory=Counter)
+    unexplained: list[str] = field(default_factory=list)
+    given: list[str] = field(default_factory=list)
+    moves: int = 0
+
+
+class Judge:
+    """Judges what was seen between `began` and the end of a run."""
+
+    def __init__(
+        self,
+        seen: Seen,
+        faults: Sequence[Done],
+        *,
+        loss: StoreLoss,
+        lease: float,
+        began: float,
+        late: float = 0.0,
+    ) -> None:
+        self._seen, self._loss, self._lease = seen, loss, lease
+        self._began, self._move = began, _MOVE_S + late
+        self._hosts = sorted(seen.beats)
+        self._names = {plan.host_mac(n): plan.host_name(n) for n in range(1, plan.NEAR)}
+        self._times = [at for at, _ in seen.tables]
+        windows = (*self._from(faults), *self._cut_short(faults), *self._starved())
+        self._windows = sorted(windows, key=lambda window: -window[2])
+        self._moves = self._moved()
+
+    def verdict(self, ledger: Ledger) -> Verdict:
+        """Return what is to be said of all questions."""
+        found = Verdict(
+            asked=ledger.asked.total(),
+            unanswered=len(ledger.unanswered),
+            double=ledger.double,
+            given=[*self._given()],
+            moves=sum(map(len, self._moves.values())),
+        )
+        for question in ledger.unanswered:
+            whose = self._whose(question, ledger)
+            if kind := self._explained(question, whose):
+                found.explained[kind] += 1
+            else:
+                found.unexplained.append(self._line(question, whose))
+        return found
+
+    # Windows: (kind, hosts, from, until).
+
+    def _from(self, faults: Sequence[Done]) -> Iterator[tuple[str, frozenset[str], float, float]]:
+        for fault in faults:
+            if fault.store and self._loss is not StoreLoss.FENCE:
+                continue
+            for host in fault.hosts:
+                until = self._back(host, fault.end) + fault.tail
+                yield fault.kind, frozenset({host}), fault.begin, until
+
+    def _back(self, host: str, end: float) -> float:
+        return min(self._seen.beaten_since(host, end) or end + NEVER_BACK_S, end + NEVER_BACK_S)
+
+    def _cut_short(
+        self, faults: Sequence[Done]
+    ) -> Iterator[tuple[str, frozenset[str], float, float]]:
+        """Who was giving buckets when the store went away can't take them back: nobody knows
+        whether that was written."""
+        away = [fault for fault in faults if fault.store]
+        for at, host, line in self._seen.notes:
+            if "giving " not in line:
+                continue
+            for fault in away:
+                if fault.begin - _GIVEN_S < at < fault.end + _GIVEN_S:
+                    until = self._back(host, max(at, fault.end)) + 0.5
+                    yield f"a move cut short: {fault.kind}", frozenset({host}), at - 0.5, until
+
+    def _starved(self) -> Iterator[tuple[str, frozenset[str], float, float]]:
+        for host, begin, until in self._seen.starved:
+            whose = frozenset({host} if host else self._hosts)
+            back = self._back(host, until) if host else until + self._lease
+            yield "no processor for a process", whose, begin, back + 0.5
+
+    def _moved(self) -> dict[int, list[float]]:
+        """Return when each bucket changed hands."""
+        found: dict[int, list[float]] = {}
+        for (_, before), (at, owners) in zip(
+            self._seen.tables, self._seen.tables[1:], strict=False
+        ):
+            for bucket, (old, new) in enumerate(zip(before, owners, strict=True)):
+                if old != new:
+                    found.setdefault(bucket, []).append(at)
+        return found
+
+    # Questions.
+
+    def _whose(self, question: Question, ledger: Ledger) -> set[str]:
+        """Return every host that may have been the bucket's then."""
+        first = max(0, bisect_right(self._times, question.asked - _AROUND_S) - 1)
+        last = bisect_right(self._times, question.asked + _AROUND_S)
+        whose = {o[question.bucket] for _, o in self._seen.tables[first : max(last, first + 1)]}
+        served = ledger.served.get(question.bucket, [])
+        place = bisect_left([at for at, _ in served], question.asked)
+        if place:
+            whose.add(self._names.get(served[place - 1][1], "?"))
+        return whose
+
+    def _explained(self, question: Question, whose: set[str]) -> str:
+        for kind, hosts, begin, until in self._windows:  # the latest first
+            if begin <= question.asked <= until and hosts & whose:
+                return kind
+        if any(
+            abs(at - question.asked) < self._move for at in self._moves.get(question.bucket, [])
+        ):
+            return "a bucket that moved"
+        return ""
+
+    def _line(self, question: Question, whose: set[str]) -> str:
+        return (
+            f"{question.asked - self._began:.2f} s: {question.kind} of bucket {question.bucket},"
+            f" of {', '.join(sorted(whose))}"
+        )
+
+    # What was given.
+
+    def _given(self) -> Iterator[str]:
+        """Yield the buckets given to hosts that had not beaten for long."""
+        for (_, before), (at, owners) in zip(
+            self._seen.tables, self._seen.tables[1:], strict=False
+        ):
+            for host in {new for old, new in zip(before, owners, strict=True) if old != new}:
+                beats = self._seen.beats.get(host, [])
+                place = bisect_right(beats, at)
+                silent = at - beats[place - 1] if place else float("inf")
+                if silent > 2 * self._lease + _AROUND_S:
+                    yield f"{at - self._began:.2f} s: given to {host}, silent for {silent:.1f} s"

@@ -1,0 +1,30 @@
+"""Who has no part in a change is answered all through it, with traffic on every bucket."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.bystanders import Beside, changed, one_off
+from tests.netns.labs import name
+
+
+def nobody_beside_it(found: Beside) -> None:
+    assert found.verdict.unexplained == []
+    assert found.verdict.double == []
+    assert found.verdict.asked > 1000
+
+
+@pytest.mark.parametrize("late", [0.0005, 0.040])
+def test_clients_that_a_change_is_not_about_never_notice(tmp_path: Path, late: float) -> None:
+    """The 200 changes that are promised: `make bench-failover`."""
+    found = changed(name("changes"), tmp_path, late=late, times=20)
+    nobody_beside_it(found)
+    assert found.changes >= 20
+    assert found.verdict.moves > 0
+
+
+def test_one_that_is_off_is_given_nothing(tmp_path: Path) -> None:
+    """However often the others begin anew. Ten times each: `make bench-failover`."""
+    found = one_off(name("off"), tmp_path, times=1)
+    nobody_beside_it(found)
+    assert found.given == 0
