@@ -86,7 +86,7 @@ def one_off(name: str, where: Path, *, times: int) -> Beside:
                     began = time.monotonic()
                     restart(scene, host)
                     until(partial(scene.seen.beaten_since, host, began, _LIVED), what=host)
-                    faults.append(Done("begun anew", (host,), began, began, store=False, tail=0.5))
+                    faults.append(Done("begun anew", (host,), began, began))
         found[0].given = sum(owners.count(off) for _, owners in scene.seen.tables[known:])
     return found[0]
 

@@ -27,8 +27,9 @@ CUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
 @dataclass(frozen=True)
 class Fault:
     """One fault. `hosts`: whose clients it may leave unanswered; `store`: only if agents can't do
-    without the store; `holds`: what it has to itself; `seconds` between `begin` and `end`; `tail`:
-    seconds that a host may need once it beats again."""
+    without the store; `apart`: it keeps hosts from promising each other anything; `holds`: what it
+    has to itself; `seconds` between `begin` and `end`; `tail`: seconds that a host may need once it
+    beats again."""
 
     kind: str
     hosts: tuple[str, ...]
@@ -38,6 +39,7 @@ class Fault:
     end: Callable[[], object]
     store: bool = False
     tail: float = 0.5
+    apart: bool = False
 
 
 Draw = Callable[[Scene, random.Random], Fault]
@@ -200,7 +202,8 @@ def hosts_cut(scene: Scene, draw: random.Random) -> Fault:
     )
     end = partial(shell, scene.lab, "segment", f"nft delete table bridge {name}")
     holds = frozenset({f"link {one}", f"link {two}"})
-    return Fault("two hosts cut off from one another", (), holds, draw.uniform(1, 8), begin, end)
+    kind = "two hosts cut off from one another"
+    return Fault(kind, (), holds, draw.uniform(1, 8), begin, end, apart=True)
 
 
 # The store.

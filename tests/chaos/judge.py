@@ -2,8 +2,8 @@
 
 Rule 1: a fault explains its own hosts' clients, from its begin until those hosts have beaten twice
         since its end, and no others'. Whose a client was, the tables say, and who answered last.
-Rule 2: agents that can do without the store are left without an answer by no fault of the store,
-        but for buckets that were on their way.
+Rule 2: under `hold` no fault of the store leaves clients without an answer, but of who was giving
+        buckets just then. Nor does it under `failsafe`, unless some host could not promise.
 Rule 3: a bucket that moves is without an answer for a moment: its own clients alone.
 Rule 4: what nothing explains is a failure; so is a bucket that is given to who does not beat.
 """
@@ -25,6 +25,10 @@ _MOVE_S = 0.75  # around the moment at which a table was seen that moves a bucke
 _GIVEN_S = 3.0  # for how long before a table is seen its writer may have begun to give
 
 
+Window = tuple[str, frozenset[str], float, float]
+"""What explains unanswered questions: its kind, whose, from when and until when."""
+
+
 @dataclass(frozen=True)
 class Done:
     """A fault that was: see faults.Fault; times are monotonic, in seconds."""
@@ -33,15 +37,15 @@ class Done:
     hosts: tuple[str, ...]
     begin: float
     end: float
-    store: bool
-    tail: float
+    store: bool = False
+    tail: float = 0.5
+    apart: bool = False
 
 
 @dataclass
 class Verdict:
     """`explained`: unanswered questions by what explains them; `unexplained`, and buckets `given`
-    to hosts that did not beat, as lines; `moves`: buckets that changed hands; `longest`: of the
-    moves, the longest time in which a bucket was unanswered, in seconds."""
+    to hosts that did not beat, as lines; `moves`: how often a bucket changed hands."""
 
     asked: int = 0
     unanswered: int = 0
@@ -70,7 +74,10 @@ class Judge:
         self._hosts = sorted(seen.beats)
         self._names = {plan.host_mac(n): plan.host_name(n) for n in range(1, plan.NEAR)}
         self._times = [at for at, _ in seen.tables]
-        windows = (*self._from(faults), *self._cut_short(faults), *self._starved())
+        starved = [*self._starved()]
+        windows = (*self._from(faults), *self._cut_short(faults), *starved)
+        if loss == "failsafe":
+            windows += (*self._unpromised(faults, starved),)
         self._windows = sorted(windows, key=lambda window: -window[2])
         self._moves = self._moved()
 
@@ -91,9 +98,7 @@ class Judge:
                 found.unexplained.append(self._line(question, whose))
         return found
 
-    # Windows: (kind, hosts, from, until).
-
-    def _from(self, faults: Sequence[Done]) -> Iterator[tuple[str, frozenset[str], float, float]]:
+    def _from(self, faults: Sequence[Done]) -> Iterator[Window]:
         for fault in faults:
             if fault.store and self._loss is not StoreLoss.FENCE:
                 continue
@@ -104,9 +109,25 @@ class Judge:
     def _back(self, host: str, end: float) -> float:
         return min(self._seen.beaten_since(host, end) or end + NEVER_BACK_S, end + NEVER_BACK_S)
 
-    def _cut_short(
-        self, faults: Sequence[Done]
-    ) -> Iterator[tuple[str, frozenset[str], float, float]]:
+    def _unpromised(self, faults: Sequence[Done], starved: Sequence[Window]) -> Iterator[Window]:
+        """While the store is away and one host can't promise, all are silent who ask it."""
+        lacking = [
+            (fault.kind, fault.begin, self._all_back(fault.hosts, fault.end) + fault.tail)
+            for fault in faults
+            if not fault.store and (fault.hosts or fault.apart)
+        ]
+        lacking += [(kind, begin, until) for kind, _, begin, until in starved]
+        for away in faults:
+            until = self._all_back(away.hosts, away.end) + away.tail
+            for kind, begin, end in lacking if away.store else ():
+                if max(begin, away.begin) < min(end, until):
+                    both, hosts = f"{away.kind}, and {kind}", frozenset(away.hosts)
+                    yield both, hosts, max(begin, away.begin), max(end, until)
+
+    def _all_back(self, hosts: Sequence[str], end: float) -> float:
+        return max((self._back(host, end) for host in hosts), default=end)
+
+    def _cut_short(self, faults: Sequence[Done]) -> Iterator[Window]:
         """Who was giving buckets when the store went away can't take them back: nobody knows
         whether that was written."""
         away = [fault for fault in faults if fault.store]
@@ -118,7 +139,7 @@ class Judge:
                     until = self._back(host, max(at, fault.end)) + 0.5
                     yield f"a move cut short: {fault.kind}", frozenset({host}), at - 0.5, until
 
-    def _starved(self) -> Iterator[tuple[str, frozenset[str], float, float]]:
+    def _starved(self) -> Iterator[Window]:
         for host, begin, until in self._seen.starved:
             whose = frozenset({host} if host else self._hosts)
             back = self._back(host, until) if host else until + self._lease

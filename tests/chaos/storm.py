@@ -66,7 +66,15 @@ class Storm:
         attempted(fault.kind, fault.begin, self._scene)
         self.over.wait(fault.seconds)
         attempted(f"the end of: {fault.kind}", fault.end, self._scene)
-        done = Done(fault.kind, fault.hosts, began, time.monotonic(), fault.store, fault.tail)
+        done = Done(
+            fault.kind,
+            fault.hosts,
+            began,
+            time.monotonic(),
+            fault.store,
+            fault.tail,
+            fault.apart,
+        )
         with self._lock:
             self.done.append(done)
             self._held -= fault.holds
