@@ -7,6 +7,7 @@ Rule 3: all that chance decides is drawn when the fault is: the same seed gives 
 
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,6 +23,10 @@ CUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "answers": (("input", "sport"),),
     "requests": (("output", "dport"),),
 }
+
+
+_ENDS_S = 90.0
+"""In which an agent that is told to stop must end: what is half open in its drains does."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +119,14 @@ def agent_ended(scene: Scene, draw: random.Random) -> Fault:
         _signal(scene, host, signal.SIGTERM)
 
     def end() -> None:
-        code = scene.cast.running[host].wait(90)
+        try:
+            code = scene.cast.running[host].wait(_ENDS_S)
+        except subprocess.TimeoutExpired:
+            scene.cast.running[host].kill()
+            code = scene.cast.running[host].wait()
         if code not in {0, -signal.SIGTERM}:  # it was but starting
-            scene.broken.append(f"{host}'s agent, told to stop, ended with {code}")
+            last = scene.last_words(host)
+            scene.broken.append(f"{host}'s agent, told to stop, ended with {code}: {last}")
         _start(scene, host)
 
     return Fault(

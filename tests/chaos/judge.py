@@ -22,6 +22,7 @@ NEVER_BACK_S = 30.0
 """For how long after a fault a host may take to beat again, in seconds."""
 _AROUND_S = 1.0  # the onlooker may see a table so much later than hosts do
 _MOVE_S = 0.75  # around the moment at which a table was seen that moves a bucket
+_BEATS = 15  # of another host meanwhile: three leases; with fewer the store was away
 _GIVEN_S = 3.0  # for how long before a table is seen its writer may have begun to give
 
 
@@ -188,13 +189,19 @@ class Judge:
     # What was given.
 
     def _given(self) -> Iterator[str]:
-        """Yield the buckets given to hosts that had not beaten for long."""
+        """Yield the buckets given to hosts that had not beaten for long, though others had."""
         for (_, before), (at, owners) in zip(
             self._seen.tables, self._seen.tables[1:], strict=False
         ):
             for host in {new for old, new in zip(before, owners, strict=True) if old != new}:
                 beats = self._seen.beats.get(host, [])
                 place = bisect_right(beats, at)
-                silent = at - beats[place - 1] if place else float("inf")
-                if silent > 2 * self._lease + _AROUND_S:
-                    yield f"{at - self._began:.2f} s: given to {host}, silent for {silent:.1f} s"
+                last = beats[place - 1] if place else float("-inf")
+                most = max(
+                    bisect_right(others, at) - bisect_right(others, last)
+                    for others in self._seen.beats.values()
+                )
+                if at - last > 2 * self._lease + _AROUND_S and most > _BEATS:
+                    yield (
+                        f"{at - self._began:.2f} s: given to {host}, silent for {at - last:.1f} s"
+                    )

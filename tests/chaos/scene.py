@@ -27,6 +27,7 @@ from vipnft.model import StoreLoss
 _LOOK_S = 0.05  # between two looks of the onlooker's
 _WATCH_S = 0.2
 _STARVED_S = 0.25  # in a second, of a process that had to wait for a processor
+_WORDS = ("--drain", "5s")  # a handshake that is half open drains for a minute
 _ONLOOKER = Path(__file__).parent / "programs/onlooker.py"
 
 
@@ -162,13 +163,20 @@ class Scene:
         """Return the end of a log."""
         return " / ".join(self.cast.log(host).splitlines()[-8:])
 
-    def crashed(self) -> list[str]:
-        """Return which agents ended that nobody had ended, and how."""
-        return [
-            f"{host}'s agent ended with {process.returncode}: {self.last_words(host)}"
+    def tended(self) -> list[str]:
+        """Start again what ended by itself, as systemd does (Restart=always), and return whose
+        agent that was; one that ended with a traceback is broken."""
+        ended = [
+            host
             for host, process in [*self.cast.running.items()]
             if host not in self.down and process.poll() is not None
         ]
+        for host in ended:
+            if "Traceback" in (last := self.last_words(host)):
+                self.broken.append(f"{host}'s agent ended: {last}")
+            self.started[host] = time.monotonic()
+            self.cast.start(host)
+        return ended
 
 
 @contextmanager
@@ -189,7 +197,7 @@ def played(
         lab.config.write_text(render(replace(cluster, agents=agents)))
         members = Members(lab, where) if etcd else None
         url = members.url if members else ""
-        cast = stack.enter_context(serving(lab, where, url=url, settle=settle))
+        cast = stack.enter_context(serving(lab, where, url=url, settle=settle, words=_WORDS))
         even(cast)
         seen = Seen()
         scene = Scene(lab, cast, members, loss, lease, seen)

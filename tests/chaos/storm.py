@@ -46,9 +46,15 @@ class Storm:
         while time.monotonic() < end and not self.over.is_set():
             self._next(drawn(self._scene, self._draw))
             self.over.wait(self._draw.expovariate(1 / _PAUSE_S))
-            self._scene.broken += self._scene.crashed()
+            self._tend()
             if self._scene.broken:
                 self.over.set()
+
+    def _tend(self) -> None:
+        now = time.monotonic()
+        for host in self._scene.tended():
+            with self._lock:
+                self.done.append(Done("agent ended by itself", (host,), now - _PAUSE_S, now))
 
     def _next(self, fault: Fault) -> None:
         """Begin a fault, unless others hold what it needs."""
@@ -87,6 +93,7 @@ class Storm:
         end = time.monotonic() + _WHOLE_S
         share = scene.lab.cluster.buckets // len(hosts)
         while True:
+            self._tend()
             owners = Counter(scene.seen.tables[-1][1])
             if all(owners[host] == share for host in hosts):
                 return

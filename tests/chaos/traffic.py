@@ -67,9 +67,12 @@ class Question:
 
     @property
     def is_double(self) -> bool:
-        """Whether two answered, or one twice; to say a SYN|ACK again is no second answer."""
-        several = set(self.answers) if self.kind is Kind.SYN else self.answers
-        return len(several) > 1
+        """Whether two answered, or one twice. To say a SYN|ACK again is no second answer; and who
+        is asked again, when the client has reset the first connection, begins another."""
+        if self.kind is not Kind.SYN:
+            return len(self.answers) > 1
+        hosts = {who for who, _ in self.answers}
+        return len(hosts) > 1 or len(set(self.answers)) > self.times
 
 
 class Ledger:

@@ -24,17 +24,26 @@ _AGAIN = 10  # answers that every client gets before it stops
 
 @dataclass
 class Agents:
-    """Agents on all hosts of a lab, with their logs."""
+    """Agents on all hosts of a lab, with their logs; `words` are options for each."""
 
     lab: Lab
     url: str
     home: Path
     running: dict[str, subprocess.Popen[str]]
     env: dict[str, str] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
 
     def start(self, host: str, *more: str) -> None:
         with (self.home / f"{host}.log").open("a") as log:
-            words = ["vipnft", "agent", f"--{self.lab.mode}", "--store", self.url, *more]
+            words = [
+                "vipnft",
+                "agent",
+                f"--{self.lab.mode}",
+                "--store",
+                self.url,
+                *self.words,
+                *more,
+            ]
             self.running[host] = self.lab.popen(host, words, stderr=log, env=self.env)
 
     def log(self, host: str) -> str:
@@ -71,10 +80,11 @@ def serving(
     env: dict[str, str] | None = None,
     hosts: Sequence[str] = (),
     settle: float = 0.0,
+    words: tuple[str, ...] = (),
 ) -> Iterator[Agents]:
     """Run an agent on every host, or on those given; who comes back settles for so many seconds."""
     configure(lab, agents=replace(lab.cluster.agents, checks=checks, settle=settle))
-    cast = Agents(lab, url or f"sqlite://{home}/store.db", home, {}, env or {})
+    cast = Agents(lab, url or f"sqlite://{home}/store.db", home, {}, env or {}, words)
     several = hosts or lab.hosts
     for host in several:
         cast.start(host)

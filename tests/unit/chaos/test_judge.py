@@ -106,6 +106,12 @@ def test_buckets_are_given_to_the_dead() -> None:
     assert judged(what, [], loss=StoreLoss.FENCE).given == [
         "30.00 s: given to web4, silent for 10.2 s"
     ]
+    # The store was away: what was written before may be done late.
+    what.beats = {
+        host: [beat for beat in beats if not 20.0 < beat < 29.0]
+        for host, beats in what.beats.items()
+    }
+    assert judged(what, [], loss=StoreLoss.FENCE).given == []
 
 
 def test_a_processor_that_was_not_there_explains_as_much() -> None:
@@ -114,6 +120,14 @@ def test_a_processor_that_was_not_there_explains_as_much() -> None:
     found = judged(what, [], unanswered(10.5, 1), unanswered(10.5, 2), loss=StoreLoss.HOLD)
     assert found.explained == {"no processor for a process": 1}
     assert len(found.unexplained) == 1
+
+
+def test_a_connection_that_is_asked_for_again_may_begin_again_at_the_same_host() -> None:
+    answers = [("a", 7), ("a", 8)]
+    assert Question(Kind.SYN, 0, "10.64.0.1", 0.0, answers=answers).is_double
+    assert not Question(Kind.SYN, 0, "10.64.0.1", 0.0, answers=answers, times=2).is_double
+    answers[1] = ("b", 8)
+    assert Question(Kind.SYN, 0, "10.64.0.1", 0.0, answers=answers, times=2).is_double
 
 
 @pytest.mark.parametrize(
