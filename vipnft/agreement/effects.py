@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vipnft.agreement.records import Standing, Table
+from vipnft.agreement.promises import Ground, part
+from vipnft.agreement.records import Contact, Standing, Table
 from vipnft.model import Snapshot
 
 
@@ -58,6 +59,11 @@ class Adopt:
         drains = self.table.drains if self.table else {}
         return frozenset(b for b, hosts in drains.items() if self.me in hosts) - self.owned
 
+    @property
+    def part(self) -> str:
+        """The digest of both."""
+        return part(self.owned, self.draining)
+
 
 @dataclass(frozen=True, slots=True)
 class Transact:
@@ -65,6 +71,28 @@ class Transact:
 
     versions: Mapping[str, int]
     puts: Mapping[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Peers: promise for a lease not to take over from this host, whose kernel holds `part` of a
+    table, by that `version` of it. Sends back the frozenset of those who did; as soon as all have,
+    and after a time that leaves the lease its chance."""
+
+    contacts: Mapping[str, Contact]
+    version: int
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """From now on this host promises by this ground alone. Sends back who was promised anything
+    before, in this life: a Mapping, by host, of when it last was, on this host's monotonic clock.
+
+    Whoever answers sees either ground whole: what is promised after the answer, is by this one.
+    """
+
+    ground: Ground
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +111,7 @@ class Note:
     text: str
 
 
-Effect = Flush | Arm | Grant | Adopt | Transact | Wait | Note
+Effect = Flush | Arm | Grant | Adopt | Transact | Ask | Stand | Wait | Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +144,8 @@ class Params:
     """Who this agent is: its host, this life's mark and those of lives before it on this
     machine (which are over), lease in seconds, buckets and how clients are dealt to them.
     `hosts` are the cluster file's: who is none of them is given nothing; `salt` is what keeps their
-    names from telling who is given what."""
+    names from telling who is given what. `failsafe`: it carries on without the store by the
+    promises of all others, and `contact` is where it is asked for its own."""
 
     me: str
     incarnation: str
@@ -127,3 +156,5 @@ class Params:
     deal: str = ""
     salt: bytes = b""
     hold_on_loss: bool = False
+    failsafe: bool = False
+    contact: Contact | None = None

@@ -10,6 +10,7 @@ Rule 3: no clock, store or kernel here.
 
 import enum
 import functools
+import ipaddress
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -25,6 +26,9 @@ RENEWAL_S = 2.0
 _FORMAT = 2
 _TABLE_BYTES = 16 << 20
 _KEY_BYTES = 4096
+_MEMBER_BYTES = 128 << 10  # it names every host
+_ADDRESSES = 8  # of one host at which it is asked, at most
+_SECRET = re.compile(r"[0-9a-f]{32}")
 _WORD_CHARS = 100
 _LEASE_S = (0.2, 60.0)  # least and most, as a cluster file may have it
 _MOST_WEIGHT = 1000
@@ -105,11 +109,23 @@ ABLE = (Standing.SERVING, Standing.SETTLING)
 
 
 @dataclass(frozen=True, slots=True)
+class Contact:
+    """Where a life is asked for promises: its host's own addresses, the UDP port, and its secret,
+    128 bits in hex, made anew for each life."""
+
+    addresses: tuple[str, ...]
+    port: int
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """One host's key: who writes it, how long its lease is (seconds), and how much it takes.
 
     `hold_on_loss`: it carries on without the store, so that silence does not say it is dead
-    (`hold` in the store). `taken`: packets that its kernel took so far.
+    (`hold` in the store). `taken`: packets that its kernel took so far. `contact`: where it is
+    asked for promises, and that it carries on by them; `knows`: whom it asks, and who alone may
+    take over from it then.
     """
 
     incarnation: str
@@ -119,11 +135,14 @@ class Member:
     standing: Standing = Standing.SERVING
     hold_on_loss: bool = False
     taken: int = 0
+    knows: frozenset[str] = frozenset()
+    contact: Contact | None = None
 
     def dump(self) -> bytes:
         """Return it as the store holds it."""
         known = asdict(self)
         known["hold"] = known.pop("hold_on_loss")
+        known["knows"] = sorted(self.knows)
         return json.dumps(known).encode()
 
     @staticmethod
@@ -131,7 +150,7 @@ class Member:
     def load(value: bytes) -> "Member | None":
         """Read what `dump` wrote; None for anything else: no agent beats there."""
         try:
-            found = _document(value, _KEY_BYTES)
+            found = _document(value, _MEMBER_BYTES)
             return Member(
                 _text(found["incarnation"]),
                 _number(found["beat"], _MOST),
@@ -140,8 +159,10 @@ class Member:
                 Standing(found["standing"]),
                 _flag(found["hold"]),
                 _number(found.get("taken", 0), _MOST),
+                frozenset(_name(host) for host in _list(found.get("knows", []))),
+                _contact(found.get("contact")),
             )
-        except (ValueError, KeyError, TypeError, OverflowError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
 
 
@@ -233,6 +254,24 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > _WORD_CHARS or not value.isprintable():
         raise ValueError("no such word")
     return value
+
+
+def _name(value: object) -> str:
+    """Return a host's name; ValueError for what no file could name."""
+    if not isinstance(value, str) or not _NAMED.fullmatch(value):
+        raise ValueError("no such host")
+    return value
+
+
+def _contact(value: Any) -> Contact | None:
+    """Return where a host is asked, if it says so; ValueError where nobody could be asked."""
+    if value is None:
+        return None
+    addresses = tuple(str(ipaddress.ip_address(_text(one))) for one in _list(value["addresses"]))
+    port, secret = _number(value["port"], 65535), _text(value["secret"])
+    if not 0 < len(addresses) <= _ADDRESSES or not port or not _SECRET.fullmatch(secret):
+        raise ValueError("no such contact")
+    return Contact(addresses, port, secret)
 
 
 def key_of(host: str) -> str:

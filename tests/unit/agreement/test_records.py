@@ -25,7 +25,7 @@ from vipnft.model import Entry
 
 GOOD = {
     "incarnation": "a1b2", "beat": 7, "lease": 1.0, "weight": 2, "standing": "serving",
-    "hold": False, "taken": 9,
+    "hold": False, "taken": 9, "knows": ["b"], "contact": None,
 }  # fmt: skip
 JUNK: list[Any] = [
     None, True, -1, 1001, 2**63, 10**400, 0.1, 61, 1e9, float("inf"), float("nan"), "", "1",
@@ -38,7 +38,7 @@ JSON = st.recursive(
 
 
 def test_a_member_is_written_as_its_format_says() -> None:
-    member = Member("a1b2", 7, 1.0, 2, Standing.SERVING, False, 9)
+    member = Member("a1b2", 7, 1.0, 2, Standing.SERVING, False, 9, frozenset({"b"}))
     assert json.loads(member.dump()) == GOOD
     assert Member.load(member.dump()) == member
 
