@@ -34,8 +34,10 @@ from vipnft.agreement.effects import (
     Wait,
     Wish,
 )
-from vipnft.agreement.outlook import Outlook
+from vipnft.agreement.key import NOBODY, Key, RivalError
+from vipnft.agreement.known import Known
 from vipnft.agreement.peers import Peers
+from vipnft.agreement.proposals import Proposals
 from vipnft.agreement.records import (
     RENEWAL_S,
     TABLE,
@@ -44,22 +46,11 @@ from vipnft.agreement.records import (
     Standing,
     Table,
     key_of,
-    members,
     order,
     patience,
-    weights,
 )
-from vipnft.agreement.steps import (
-    Step,
-    drained,
-    giving,
-    is_placeholder,
-    parties,
-    placeholder,
-    takeover,
-)
+from vipnft.agreement.steps import Step, parties
 from vipnft.errors import UsageError
-from vipnft.model import Entry
 
 Effects = Generator[Effect, Any, End]
 
@@ -67,51 +58,17 @@ _TRIES = 5
 """Of giving buckets away while others give theirs."""
 
 
-_NOBODY = Entry(b"", 0)
-
-
-class _RivalError(Exception):
-    """Another life beats under this host's name, or a key says so."""
-
-
-class _Known:
-    """What this life knows of the table: `table` is what the kernel holds, `version` of it in the
-    store; `last` the newest that was there, `real` the newest in which anybody owned anything;
-    `fenced`: no earlier write of this host's can come after it; `beaten`: this life's key was
-    there once, so that no word about an earlier one counts."""
-
-    def __init__(self) -> None:
-        self.table: Table | None = None
-        self.version = 0
-        self.last: Table | None = None
-        self.real: Table | None = None
-        self.fenced = self.beaten = False
-
-    def take_up(self, table: Table, version: int) -> None:
-        """Know that the kernel holds a table."""
-        self.table = self.last = table
-        if not is_placeholder(table):
-            self.real = table
-        self.version = version
-
-    def lose(self) -> None:
-        """Know that there is none."""
-        self.table, self.version, self.fenced = None, 0, False
-
-
 class Life:
     """One life of an agent; `live` is the generator that a driver runs."""
 
     def __init__(self, params: Params, wish: Wish) -> None:
         self.params, self.wish = params, wish
-        self._known = _Known()
-        self._beat = self._mine = 0  # my counter, and my key's version
-        self._lives = {params.incarnation, *params.former}
-        self._buried = -1  # the version of a key whose life, another machine's, is over
+        self._known = Known()
+        self._key = Key(params)
         self._slot = 0
         self._order = Order()
         self._peers = Peers(params.me, params.lease)
-        self._outlook = Outlook(params.me, params.salt)
+        self._proposals = Proposals(params, self._peers)
 
     def live(self) -> Effects:
         """Beat until asked to stop and everything is given away; returns why it ended."""
@@ -120,14 +77,14 @@ class Life:
             yield from self._meet((yield from self._until_known()))
             try:
                 return (yield from self._serve())
-            except _RivalError:
+            except RivalError:
                 # A key that somebody wrote once is no machine: whether it moves will tell.
                 yield Adopt(None, self.params.me)
                 yield Note("another agent's key under this name: silent until it has stood still")
-                self._known = _Known()
+                self._known = Known()
 
     def _serve(self) -> Effects:
-        """Beat as `live` does; _RivalError where another life's key stands in place of mine."""
+        """Beat as `live` does; RivalError where another life's key stands in place of mine."""
         while True:
             said = yield from self._renew(self.params.lease)
             if said is None:
@@ -140,8 +97,12 @@ class Life:
             if step is not None:
                 yield from self._write(step)
                 continue
-            if self.wish.standing is Standing.STOPPING and self._idle(said):
-                yield Transact({key_of(self.params.me): self._mine}, {key_of(self.params.me): None})
+            if self.wish.standing is Standing.STOPPING and self._proposals.is_idle(
+                said, self._known.table
+            ):
+                yield Transact(
+                    {key_of(self.params.me): self._key.version}, {key_of(self.params.me): None}
+                )
                 return End.STOPPED
             if self.wish.renew:
                 if (yield from self._renew(max(self.params.lease, RENEWAL_S))) is not None:
@@ -154,7 +115,7 @@ class Life:
         dead, look for that meanwhile."""
         while self._known.table:
             most = self._peers.until_lost(now, parties(self._known.table))
-            self.wish = yield Wait(self._outlook.near, most)
+            self.wish = yield Wait(self._proposals.outlook.near, most)
             if self.wish.due:
                 return
             said: Reply | None = yield Transact({}, {})
@@ -179,9 +140,9 @@ class Life:
         while True:
             idle = self._slot ^ 1
             yield Arm(idle, lease)
-            member = self._member(lease)
+            member = self._key.next(self.wish, self._order, lease)
             said: Reply | None = yield Transact(
-                {TABLE: self._known.version, key_of(p.me): self._mine},
+                {TABLE: self._known.version, key_of(p.me): self._key.version},
                 {key_of(p.me): member.dump()},
             )
             if said is None:
@@ -191,40 +152,18 @@ class Life:
                 # The beat may have happened or may yet: my key's version tells, next time.
                 said = yield from self._until_known()
                 self._look(said)
-                self._recognize(said)
+                self._key.recognize(said.snapshot)
                 yield from self._follow(said)
                 return None
             self._look(said)
             if said.done:
-                self._beat, self._mine = member.beat, said.snapshot[key_of(p.me)].version
+                self._key.done(member, said.snapshot)
                 self._known.beaten = True
                 yield Grant(idle)
                 self._slot = idle
                 return said
-            self._recognize(said)
+            self._key.recognize(said.snapshot)
             yield from self._follow(said)
-
-    def _member(self, lease: float) -> Member:
-        p, wish, said = self.params, self.wish, self._order
-        standing = wish.standing
-        if said.drained and standing is not Standing.STOPPING:
-            standing = Standing.DRAINED
-        weight = wish.weight if said.weight is None else said.weight
-        return Member(
-            p.incarnation, self._beat + 1, lease, weight, standing, p.hold_on_loss, wish.taken
-        )
-
-    def _recognize(self, said: Reply) -> None:
-        """Learn my own key's version; _RivalError if it is another life's."""
-        entry = said.snapshot.get(key_of(self.params.me), _NOBODY)
-        if entry.version != self._buried and not self._is_mine(entry):
-            raise _RivalError
-        self._mine = entry.version
-
-    def _is_mine(self, entry: Entry) -> bool:
-        """Tell whether a key under my name is no other life's."""
-        member = Member.load(entry.value)
-        return member is None or member.incarnation in self._lives
 
     def _until_known(self) -> Generator[Effect, Any, Reply]:
         """Ask until the store answers; who holds carries on with what is in the kernel."""
@@ -249,23 +188,23 @@ class Life:
     def _meet(self, said: Reply) -> Generator[Effect, Any, None]:
         """Find my key free, or wait until whoever beats under my name is known dead."""
         me = key_of(self.params.me)
-        first = said.snapshot.get(me, _NOBODY)
+        first = said.snapshot.get(me, NOBODY)
         member, since = Member.load(first.value), said.now
-        while member and member.incarnation not in self._lives:
+        while member and not self._key.is_mine(first):
             if said.now - since >= patience(member.lease):
-                self._buried = first.version  # it is over
+                self._key.bury(first.version)  # it is over
                 break
             self.wish = yield Wait()
             said = yield from self._until_known()
-            entry = said.snapshot.get(me, _NOBODY)
+            entry = said.snapshot.get(me, NOBODY)
             if entry.version != first.version:
-                if self._is_mine(entry):
+                if self._key.is_mine(entry):
                     break
                 raise UsageError(
                     f"an agent beats as {self.params.me} already",
                     fix="stop it, or give this machine its own name (--host)",
                 )
-        self._recognize(said)
+        self._key.recognize(said.snapshot)
         self._look(said)
         yield from self._follow(said)
 
@@ -300,43 +239,7 @@ class Life:
         self._known.take_up(table, version)
 
     def _step(self, said: Reply) -> Step | None:
-        """Return what is next for the table to become, by this host's hand."""
-        lost, me, old = self._peers.lost(said), self.params.me, self._known.table
-        known, quiet = self._fellows(said), self._peers.quiet(said)
-        living = {h: m for h, m in known.items() if h == me or self._peers.has_moved(h)}
-        shares = weights({host: m for host, m in living.items() if host not in quiet})
-        if old is None:
-            mark = f"{self.params.incarnation}.{self._beat}"
-            return placeholder(mark, self.params.buckets, self.params.deal)
-        target = self._outlook.target(shares, old.owners, self._known.real)
-        if step := self._takeover(old, target, lost, said):
-            return step
-        timely = self._outlook.beat(shares, old.owners, target)
-        pairs = zip(old.owners, target, strict=True)
-        given = frozenset(
-            b
-            for b, (o, n) in enumerate(pairs)
-            if o == me != n and not self._peers.is_late(n, said.now)
-        )
-        if given and (timely or self.wish.cut_off):
-            return giving(old, target, given, me, drain=not self.wish.cut_off)
-        over = frozenset(b for b in self.wish.drained if me in old.drains.get(b, frozenset()))
-        if over:
-            return drained(old, over, me)
-        return None
-
-    def _fellows(self, said: Reply) -> dict[str, Member]:
-        """Return the keys of those that may be given anything: the cluster file's hosts."""
-        return {h: m for h, m in members(said.snapshot).items() if h in self.params.hosts}
-
-    def _takeover(
-        self, old: Table, target: tuple[str, ...], lost: set[str], said: Reply
-    ) -> Step | None:
-        gone = lost & parties(old)
-        if not gone:
-            return None
-        silent = max(self._peers.silence(host, said.now) for host in gone)
-        return takeover(old, target, {h: self._peers.version(h) for h in gone}, silent)
+        return self._proposals.next(said, self._known, self.wish, self._key.beat)
 
     def _write(self, step: Step) -> Generator[Effect, Any, None]:
         if step.given:
@@ -375,13 +278,3 @@ class Life:
         self._known.take_up(table, entry.version)
         found = self._step(said)
         return found if found is not None and found.given else None
-
-    def _idle(self, said: Reply) -> bool:
-        """Tell whether nothing is mine any more, not even a drain; or nobody is there to give
-        it to."""
-        if self._known.table is None:
-            return True
-        part = Adopt(self._known.table, self.params.me)
-        known, away = self._fellows(said), {self.params.me} | self._peers.quiet(said)
-        others = {host: member for host, member in known.items() if host not in away}
-        return not (part.owned or part.draining) or not any(weights(others).values())

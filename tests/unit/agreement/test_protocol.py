@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from vipnft.agreement import peers, protocol, records
+from vipnft.agreement import known, peers, protocol, records
 from vipnft.agreement.effects import (
     Adopt,
     Arm,
@@ -303,7 +303,7 @@ def _anybodys_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        protocol._Known, "fenced", property(lambda _: True, lambda *_: None), raising=False
+        known.Known, "fenced", property(lambda _: True, lambda *_: None), raising=False
     )
 
 

@@ -1,0 +1,55 @@
+"""This host's own key, as one life writes it.
+
+Rule 1: a beat is put in place of the key that this life knows, and of no other: two lives can't
+        beat under one name.
+"""
+
+from vipnft.agreement.effects import Params, Wish
+from vipnft.agreement.records import Member, Order, Standing, key_of
+from vipnft.model import Entry, Snapshot
+
+NOBODY = Entry(b"", 0)
+
+
+class RivalError(Exception):
+    """Another life beats under this host's name, or a key says so."""
+
+
+class Key:
+    """One life's: `version` is what stands in the store; `beat` the newest number."""
+
+    def __init__(self, params: Params) -> None:
+        self._params = params
+        self.beat = self.version = 0
+        self._lives = {params.incarnation, *params.former}
+        self._buried = -1  # the version of a key whose life, another machine's, is over
+
+    def next(self, wish: Wish, said: Order, lease: float) -> Member:
+        """Return the next beat, as the host is and as an operator said of it."""
+        p, standing = self._params, wish.standing
+        if said.drained and standing is not Standing.STOPPING:
+            standing = Standing.DRAINED
+        weight = wish.weight if said.weight is None else said.weight
+        return Member(
+            p.incarnation, self.beat + 1, lease, weight, standing, p.hold_on_loss, wish.taken
+        )
+
+    def done(self, member: Member, snapshot: Snapshot) -> None:
+        """Note that a beat was done."""
+        self.beat, self.version = member.beat, snapshot[key_of(self._params.me)].version
+
+    def recognize(self, snapshot: Snapshot) -> None:
+        """Learn the key's version; RivalError if it is another life's."""
+        entry = snapshot.get(key_of(self._params.me), NOBODY)
+        if entry.version != self._buried and not self.is_mine(entry):
+            raise RivalError
+        self.version = entry.version
+
+    def is_mine(self, entry: Entry) -> bool:
+        """Tell whether a key under my name is no other life's."""
+        member = Member.load(entry.value)
+        return member is None or member.incarnation in self._lives
+
+    def bury(self, version: int) -> None:
+        """Note that the life whose key has that version, another machine's, is over."""
+        self._buried = version

@@ -1,0 +1,71 @@
+"""What one host proposes next for the table to become, by what it has seen.
+
+Rule 1: one step at a time, on top of the table that this host's kernel holds.
+"""
+
+from vipnft.agreement.effects import Adopt, Params, Reply, Wish
+from vipnft.agreement.known import Known
+from vipnft.agreement.outlook import Outlook
+from vipnft.agreement.peers import Peers
+from vipnft.agreement.records import Member, Table, members, weights
+from vipnft.agreement.steps import Step, drained, giving, parties, placeholder, takeover
+from vipnft.model import Owners
+
+
+class Proposals:
+    """One life's, from beat to beat; `outlook` tells what is coming."""
+
+    def __init__(self, params: Params, peers: Peers) -> None:
+        self._params, self._peers = params, peers
+        self.outlook = Outlook(params.me, params.salt)
+
+    def next(self, said: Reply, known: Known, wish: Wish, beat: int) -> Step | None:
+        """Return what is next for the table to become, by this host's hand; `beat` is the newest
+        number of its own."""
+        p, peers, old = self._params, self._peers, known.table
+        if old is None:
+            return placeholder(f"{p.incarnation}.{beat}", p.buckets, p.deal)
+        fellows, quiet = self._fellows(said), peers.quiet(said)
+        living = {h: m for h, m in fellows.items() if h == p.me or peers.has_moved(h)}
+        shares = weights({host: m for host, m in living.items() if host not in quiet})
+        target = self.outlook.target(shares, old.owners, known.real)
+        if step := self._takeover(old, target, said):
+            return step
+        timely = self.outlook.beat(shares, old.owners, target)
+        given = self._given(old, target, said)
+        if given and (timely or wish.cut_off):
+            return giving(old, target, given, p.me, drain=not wish.cut_off)
+        over = frozenset(b for b in wish.drained if p.me in old.drains.get(b, frozenset()))
+        if over:
+            return drained(old, over, p.me)
+        return None
+
+    def is_idle(self, said: Reply, table: Table | None) -> bool:
+        """Tell whether nothing is mine any more, not even a drain; or nobody is there to give
+        it to."""
+        if table is None:
+            return True
+        part = Adopt(table, self._params.me)
+        known, away = self._fellows(said), {self._params.me} | self._peers.quiet(said)
+        others = {host: member for host, member in known.items() if host not in away}
+        return not (part.owned or part.draining) or not any(weights(others).values())
+
+    def _fellows(self, said: Reply) -> dict[str, Member]:
+        """Return the keys of those that may be given anything: the cluster file's hosts."""
+        return {h: m for h, m in members(said.snapshot).items() if h in self._params.hosts}
+
+    def _takeover(self, old: Table, target: Owners, said: Reply) -> Step | None:
+        gone = self._peers.lost(said) & parties(old)
+        if not gone:
+            return None
+        silent = max(self._peers.silence(host, said.now) for host in gone)
+        return takeover(old, target, {h: self._peers.version(h) for h in gone}, silent)
+
+    def _given(self, old: Table, target: Owners, said: Reply) -> frozenset[int]:
+        """Return which of my buckets are another's next, who beats and can hear of it."""
+        pairs = zip(old.owners, target, strict=True)
+        return frozenset(
+            b
+            for b, (o, n) in enumerate(pairs)
+            if o == self._params.me != n and not self._peers.is_late(n, said.now)
+        )
