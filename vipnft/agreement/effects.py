@@ -77,11 +77,13 @@ class Transact:
 class Ask:
     """Peers: promise for a lease not to take over from this host, whose kernel holds `part` of a
     table, by that `version` of it. Sends back the frozenset of those who did; as soon as all have,
-    and after a time that leaves the lease its chance."""
+    and after a time that leaves the lease its chance. Not `firm`: whether they would, which binds
+    nobody: who was asked so is not one to whom anything was promised."""
 
     contacts: Mapping[str, Contact]
     version: int
     part: str
+    firm: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Wish:
     """What is asked of this host now: its weight and standing; which of its draining buckets
     have no connection left or are past their time; whether it is time to beat; whether it can't
     be reached (nothing is left to drain then); whether it is to begin a new life in place; how
-    many packets its kernel took so far."""
+    many packets its kernel took so far; which hosts don't answer when they are called."""
 
     weight: int
     standing: Standing = Standing.SERVING
@@ -137,6 +139,7 @@ class Wish:
     cut_off: bool = False
     renew: bool = False
     taken: int = 0
+    unheard: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Rule 1: a move is seen coming for some beats before it begins, so that the other
 Rule 2: it waits for hosts and weights to stand still, but not for ever.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from vipnft.agreement.records import Table
 from vipnft.agreement.steps import prior
@@ -29,15 +29,23 @@ class Outlook:
         self._shares: Mapping[str, int] = {}
         self.near = False
 
-    def target(self, shares: Mapping[str, int], owners: Owners, real: Table | None) -> Owners:
+    def target(
+        self, shares: Mapping[str, int], owners: Owners, real: Table | None, pinned: Set[str]
+    ) -> Owners:
         """Return who is to own what, by how much each of the living takes; `real` is the newest
-        table in which anybody owned anything."""
-        if not any(shares.values()):
+        table in which anybody owned anything. What the `pinned` own stays: they may be alive, and
+        can't hear that they are to give it."""
+        free = [b for b, owner in enumerate(owners) if owner not in pinned]
+        if not any(shares.values()) or not free:
             return owners
-        key = (tuple(sorted(shares.items())), owners)
+        key = (tuple(sorted(shares.items())), owners, tuple(free))
         if self._dealt[0] != key:
-            dealt = assign(shares, len(owners), prior(owners, real), salt=self._salt)
-            self._dealt = (key, dealt)
+            before = prior(owners, real)
+            dealt = assign(shares, len(free), [before[b] for b in free], salt=self._salt)
+            target = list(owners)
+            for bucket, owner in zip(free, dealt, strict=True):
+                target[bucket] = owner
+            self._dealt = (key, tuple(target))
         return self._dealt[1]
 
     def beat(self, shares: Mapping[str, int], owners: Owners, target: Owners) -> bool:

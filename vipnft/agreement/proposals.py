@@ -28,8 +28,9 @@ class Proposals:
         fellows, quiet = self._fellows(said), peers.quiet(said)
         living = {h: m for h, m in fellows.items() if h == p.me or peers.has_moved(h)}
         shares = weights({host: m for host, m in living.items() if host not in quiet})
-        target = self.outlook.target(shares, old.owners, known.real)
-        if step := self._takeover(old, target, said):
+        lost = peers.lost(said)
+        target = self.outlook.target(shares, old.owners, known.real, quiet - lost)
+        if step := self._takeover(old, target, lost, said):
             return step
         timely = self.outlook.beat(shares, old.owners, target)
         given = self._given(old, target, said)
@@ -54,8 +55,8 @@ class Proposals:
         """Return the keys of those that may be given anything: the cluster file's hosts."""
         return {h: m for h, m in members(said.snapshot).items() if h in self._params.hosts}
 
-    def _takeover(self, old: Table, target: Owners, said: Reply) -> Step | None:
-        gone = self._peers.lost(said) & parties(old)
+    def _takeover(self, old: Table, target: Owners, lost: set[str], said: Reply) -> Step | None:
+        gone = lost & parties(old)
         if not gone:
             return None
         silent = max(self._peers.silence(host, said.now) for host in gone)

@@ -18,11 +18,13 @@ Rule 8: no clock, store or kernel here: effects go out, results come in. What is
 """
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 from vipnft.agreement.effects import (
     Adopt,
     Arm,
+    Ask,
     Effect,
     End,
     Flush,
@@ -30,6 +32,7 @@ from vipnft.agreement.effects import (
     Note,
     Params,
     Reply,
+    Stand,
     Transact,
     Wait,
     Wish,
@@ -37,6 +40,7 @@ from vipnft.agreement.effects import (
 from vipnft.agreement.key import NOBODY, Key, RivalError
 from vipnft.agreement.known import Known
 from vipnft.agreement.peers import Peers
+from vipnft.agreement.promises import Pledges, are_all
 from vipnft.agreement.proposals import Proposals
 from vipnft.agreement.records import (
     RENEWAL_S,
@@ -67,7 +71,10 @@ class Life:
         self._key = Key(params)
         self._slot = 0
         self._order = Order()
-        self._peers = Peers(params.me, params.lease)
+        self._peers = Peers(params)
+        self._pledges = Pledges(params.me)
+        self._denied = False  # somebody did not promise when he was asked last
+        self._alive: frozenset[str] = frozenset()  # whom this host knows, at the last look
         self._proposals = Proposals(params, self._peers)
 
     def live(self) -> Effects:
@@ -79,9 +86,11 @@ class Life:
                 return (yield from self._serve())
             except RivalError:
                 # A key that somebody wrote once is no machine: whether it moves will tell.
-                yield Adopt(None, self.params.me)
+                yield from self._put(None, 0)
                 yield Note("another agent's key under this name: silent until it has stood still")
                 self._known = Known()
+                self._pledges.lapse()
+                yield from self._stand()
 
     def _serve(self) -> Effects:
         """Beat as `live` does; RivalError where another life's key stands in place of mine."""
@@ -95,34 +104,42 @@ class Life:
                 continue
             step = self._step(said)
             if step is not None:
-                yield from self._write(step)
+                if (yield from self._refuses(step.dead, said)):
+                    yield from self._write(step)
                 continue
-            if self.wish.standing is Standing.STOPPING and self._proposals.is_idle(
-                said, self._known.table
-            ):
-                yield Transact(
-                    {key_of(self.params.me): self._key.version}, {key_of(self.params.me): None}
-                )
+            stopping = self.wish.standing is Standing.STOPPING
+            if stopping and self._proposals.is_idle(said, self._known.table):
+                yield from self._leave()
                 return End.STOPPED
             if self.wish.renew:
                 if (yield from self._renew(max(self.params.lease, RENEWAL_S))) is not None:
                     return End.RENEWED
                 continue
-            yield from self._rest(said.now)
+            yield from self._rest(said)
 
-    def _rest(self, now: float) -> Generator[Effect, Any, None]:
+    def _leave(self) -> Generator[Effect, Any, None]:
+        """Take my key away. Where there was nobody to give to, what is left is anybody's from now
+        on: this life falls silent, and the key says so."""
+        value, held = None, self._known.held
+        if self.params.failsafe and (held.owned or held.draining):
+            yield Flush()
+            last = self._key.next(self.wish, self._order, self.params.lease, frozenset())
+            value = replace(last, contact=None).dump()
+        key = key_of(self.params.me)
+        yield Transact({key: self._key.version}, {key: value})
+
+    def _rest(self, said: Reply | None) -> Generator[Effect, Any, None]:
         """Wait for the next beat; where buckets are about to come or a host to be declared
         dead, look for that meanwhile."""
-        while self._known.table:
-            most = self._peers.until_lost(now, parties(self._known.table))
+        while said is not None and self._known.table:
+            most = self._peers.until_lost(said, parties(self._known.table))
             self.wish = yield Wait(self._proposals.outlook.near, most)
             if self.wish.due:
                 return
-            said: Reply | None = yield Transact({}, {})
+            said = yield Transact({}, {})
             if said is None:
                 return
-            now = said.now
-            self._look(said)
+            yield from self._look(said)
             yield from self._follow(said)
             if self._known.table and self._peers.lost(said) & parties(self._known.table):
                 return
@@ -140,24 +157,23 @@ class Life:
         while True:
             idle = self._slot ^ 1
             yield Arm(idle, lease)
-            member = self._key.next(self.wish, self._order, lease)
+            member = self._key.next(self.wish, self._order, lease, self._alive)
             said: Reply | None = yield Transact(
                 {TABLE: self._known.version, key_of(p.me): self._key.version},
                 {key_of(p.me): member.dump()},
             )
             if said is None:
-                if self._holds():
-                    yield Grant(idle)  # nobody takes over from who holds
-                    self._slot = idle
+                yield from self._carry_on(idle, lease)
                 # The beat may have happened or may yet: my key's version tells, next time.
                 said = yield from self._until_known()
-                self._look(said)
+                yield from self._look(said)
                 self._key.recognize(said.snapshot)
                 yield from self._follow(said)
                 return None
-            self._look(said)
+            yield from self._look(said)
             if said.done:
                 self._key.done(member, said.snapshot)
+                self._denied = False
                 self._known.beaten = True
                 yield Grant(idle)
                 self._slot = idle
@@ -166,22 +182,60 @@ class Life:
             yield from self._follow(said)
 
     def _until_known(self) -> Generator[Effect, Any, Reply]:
-        """Ask until the store answers; who holds carries on with what is in the kernel."""
+        """Ask until the store answers, and carry on meanwhile with what is in the kernel."""
         while True:
             said: Reply | None = yield Transact({}, {})
             if said is not None:
                 return said
-            self.wish = yield Wait()
-            if self._holds():
-                self._slot ^= 1
-                yield Arm(self._slot, self.params.lease)
-                yield Grant(self._slot)
+            yield from self._stay()
+
+    def _stay(self) -> Generator[Effect, Any, None]:
+        """Wait for a beat's time, and renew the lease without the store where that may be."""
+        self.wish = yield Wait()
+        if self._holds() or self._needs_promises():
+            idle = self._slot ^ 1
+            yield Arm(idle, self.params.lease)
+            yield from self._carry_on(idle, self.params.lease)
+
+    def _carry_on(self, slot: int, lease: float) -> Generator[Effect, Any, None]:
+        """Grant the armed slot without a beat: nobody takes over from who holds, nor does who
+        promised, for such a lease."""
+        if self._holds() or (lease == self.params.lease and (yield from self._is_promised())):
+            yield Grant(slot)
+            self._slot = slot
 
     def _holds(self) -> bool:
         """Tell whether to carry on without a beat. Not before the first: until then the key that
         stands is an earlier life's, which an operator may have called off."""
         known = self._known
         return self.params.hold_on_loss and known.table is not None and known.beaten
+
+    def _needs_promises(self) -> bool:
+        """Tell whether to carry on if all promise: not before the first beat either, nor with an
+        empty hand, which would cost others their right to take over, for nothing."""
+        held = self._known.held
+        has = bool(held.owned or held.draining)
+        return self.params.failsafe and self._known.beaten and has
+
+    def _is_promised(self) -> Generator[Effect, Any, bool]:
+        """Ask all who might take over from this host; tell whether all promised not to."""
+        if not self._needs_promises():
+            return False
+        yield from self._stand()
+        asked, known = self._key.asked, self._pledges.contacts
+        contacts = {host: known[host] for host in asked & known.keys()}
+        if len(contacts) < len(asked):
+            return False
+        # Who asks again and again for nothing would keep all others from taking over from it.
+        for firm in (False, True) if self._denied else (True,):
+            promised: frozenset[str] = frozenset()
+            if contacts:
+                held = self._known.held
+                promised = yield Ask(contacts, self._known.basis, held.part, firm)
+            self._denied = not are_all(asked, promised)
+            if self._denied:
+                return False
+        return True
 
     # Start.
 
@@ -205,22 +259,46 @@ class Life:
                     fix="stop it, or give this machine its own name (--host)",
                 )
         self._key.recognize(said.snapshot)
-        self._look(said)
+        yield from self._look(said)
         yield from self._follow(said)
+
+    # What was seen, and what is promised by that.
+
+    def _look(self, said: Reply) -> Generator[Effect, Any, None]:
+        self._order = order(said.snapshot, self.params.me)
+        self._peers.look(said, parties(self._known.last) if self._known.last else set())
+        if self.params.failsafe:
+            self._pledges.look(said.snapshot, self._peers.quiet(said))
+            yield from self._stand()
+            self._alive = self._peers.known(said)
+
+    def _stand(self) -> Generator[Effect, Any, None]:
+        """Promise by what is known now; learn whom anything was promised meanwhile."""
+        if self.params.failsafe:
+            self._peers.promised((yield Stand(self._pledges.ground())))
+
+    def _refuses(self, dead: frozenset[str], said: Reply) -> Generator[Effect, Any, bool]:
+        """Promise nothing to the dead from now on; tell whether nothing was, that still counts."""
+        if not dead:
+            return True
+        self._pledges.refuse(dead)
+        yield from self._stand()
+        if dead <= self._peers.lost(said):
+            return True
+        self._pledges.spare(dead)
+        yield from self._stand()
+        return False
 
     # The table.
 
-    def _look(self, said: Reply) -> None:
-        self._order = order(said.snapshot, self.params.me)
-        self._peers.look(said, parties(self._known.last) if self._known.last else set())
-
     def _follow(self, said: Reply) -> Generator[Effect, Any, None]:
         """Bring the kernel to the newest table; fence first where that is not yet done."""
+        failed = False
         while True:
             entry = said.snapshot.get(TABLE)
             if entry is None:
                 if self._known.table is not None or self._known.version != 0:
-                    yield Adopt(None, self.params.me)
+                    yield from self._put(None, 0)
                 self._known.lose()
                 return
             if self._known.fenced:
@@ -229,13 +307,29 @@ class Life:
                 return
             again = yield Transact({TABLE: entry.version}, {TABLE: entry.value})
             if again is None:
-                said = yield from self._until_known()
-            else:
-                self._known.fenced, said = again.done, again
+                if failed:  # a store that answers, and takes nothing
+                    yield from self._stay()
+                failed, said = True, (yield from self._until_known())
+                continue
+            said = again
+            if said.done:
+                self._fence()
+                yield from self._look(said)
+
+    def _fence(self) -> None:
+        """Know that whatever was sent before this table, by any life, comes too late."""
+        self._known.fenced = True
+        self._pledges.fence()
+
+    def _put(self, table: Table | None, basis: int) -> Generator[Effect, Any, None]:
+        """Have the kernel hold this host's part of a table, which is made from version `basis`."""
+        part = Adopt(table, self.params.me)
+        yield part
+        self._known.hold(part, basis)
 
     def _adopt(self, table: Table, version: int) -> Generator[Effect, Any, None]:
         table.require(self.params.deal, self.params.buckets)
-        yield Adopt(table, self.params.me)
+        yield from self._put(table, version)
         self._known.take_up(table, version)
 
     def _step(self, said: Reply) -> Step | None:
@@ -246,27 +340,29 @@ class Life:
             yield Note(step.why)
         for _ in range(_TRIES):
             if step.given:
-                yield Adopt(step.table, self.params.me)  # by my own hand: the kernel first
+                yield from self._put(step.table, self._known.version)  # the kernel first
             said = yield Transact(
                 {TABLE: self._known.version, **step.conditions}, {TABLE: step.table.dump()}
             )
-            again = self._again(step, said)
+            again = yield from self._again(step, said)
             if again is None:
                 break
             step = again
         if said is None:
-            self._known.fenced = False
+            self._known.fenced = False  # nor is anything promised to the dead before it is
             said = yield from self._until_known()
         elif said.done:
-            self._known.fenced = True
+            self._fence()
             if not step.given:
                 yield Note(step.why)
-        self._look(said)
+        else:
+            self._pledges.spare(step.dead)
+        yield from self._look(said)
         if step.given:
             self._known.version = -1  # the kernel holds no table's content now: take it up anew
         yield from self._follow(said)
 
-    def _again(self, step: Step, said: Reply | None) -> Step | None:
+    def _again(self, step: Step, said: Reply | None) -> Generator[Effect, Any, Step | None]:
         """Return what to give on top of a table that somebody else wrote first: what the kernel
         has let go is not taken back for a beat."""
         if not step.given or said is None or said.done or TABLE not in said.snapshot:
@@ -274,7 +370,7 @@ class Life:
         entry = said.snapshot[TABLE]
         table = Table.load(entry.value)
         table.require(self.params.deal, self.params.buckets)
-        self._look(said)
+        yield from self._look(said)
         self._known.take_up(table, entry.version)
         found = self._step(said)
         return found if found is not None and found.given else None

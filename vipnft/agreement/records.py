@@ -125,7 +125,7 @@ class Member:
     `hold_on_loss`: it carries on without the store, so that silence does not say it is dead
     (`hold` in the store). `taken`: packets that its kernel took so far. `contact`: where it is
     asked for promises, and that it carries on by them; `knows`: whom it asks, and who alone may
-    take over from it then.
+    take over from it then; `unheard`: which of them don't answer it, as far as it tells.
     """
 
     incarnation: str
@@ -137,12 +137,18 @@ class Member:
     taken: int = 0
     knows: frozenset[str] = frozenset()
     contact: Contact | None = None
+    unheard: frozenset[str] = frozenset()
+
+    def yields_to(self, host: str) -> bool:
+        """Tell whether a host may take over from this one when it is silent (F1). Of one that
+        does not carry on by promises, everybody may."""
+        return self.contact is None or host in self.knows
 
     def dump(self) -> bytes:
         """Return it as the store holds it."""
         known = asdict(self)
         known["hold"] = known.pop("hold_on_loss")
-        known["knows"] = sorted(self.knows)
+        known["knows"], known["unheard"] = sorted(self.knows), sorted(self.unheard)
         return json.dumps(known).encode()
 
     @staticmethod
@@ -159,8 +165,9 @@ class Member:
                 Standing(found["standing"]),
                 _flag(found["hold"]),
                 _number(found.get("taken", 0), _MOST),
-                frozenset(_name(host) for host in _list(found.get("knows", []))),
+                _names(found.get("knows", [])),
                 _contact(found.get("contact")),
+                _names(found.get("unheard", [])),
             )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
@@ -256,11 +263,12 @@ def _text(value: object) -> str:
     return value
 
 
-def _name(value: object) -> str:
-    """Return a host's name; ValueError for what no file could name."""
-    if not isinstance(value, str) or not _NAMED.fullmatch(value):
+def _names(value: object) -> frozenset[str]:
+    """Return hosts' names; ValueError for what no file could name."""
+    found = _list(value)
+    if not all(isinstance(host, str) and _NAMED.fullmatch(host) for host in found):
         raise ValueError("no such host")
-    return value
+    return frozenset(found)
 
 
 def _contact(value: Any) -> Contact | None:

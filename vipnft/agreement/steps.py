@@ -16,12 +16,14 @@ _NEVER = "?"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The next table, why, and on which further conditions; `given`: what of mine it gives."""
+    """The next table, why, and on which further conditions; `given`: what of mine it gives;
+    `dead`: from whom it takes over."""
 
     table: Table
     why: str
     conditions: Mapping[str, int]
     given: frozenset[int] = frozenset()
+    dead: frozenset[str] = frozenset()
 
 
 def parties(table: Table) -> set[str]:
@@ -29,9 +31,14 @@ def parties(table: Table) -> set[str]:
     return {*table.owners} | drainers(table)
 
 
+def is_nobody(host: str) -> bool:
+    """Tell whether this is the name of an owner who never was."""
+    return host.startswith(_NEVER)
+
+
 def is_placeholder(table: Table) -> bool:
     """Tell whether all is owned by one who never was."""
-    return table.owners[0].startswith(_NEVER)
+    return is_nobody(table.owners[0])
 
 
 def placeholder(mark: str, buckets: int, deal: str) -> Step:
@@ -47,8 +54,7 @@ def prior(owners: Owners, real: Table | None) -> Owners:
     if real is None:
         return owners
     return tuple(
-        last if owner.startswith(_NEVER) else owner
-        for owner, last in zip(owners, real.owners, strict=True)
+        last if is_nobody(owner) else owner for owner, last in zip(owners, real.owners, strict=True)
     )
 
 
@@ -64,9 +70,10 @@ def takeover(old: Table, target: Owners, dead: Mapping[str, int], silent: float)
     if (table.owners, table.drains) == (old.owners, dict(old.drains)):
         return None
     why = f"took over from {_names(dead)}: silent for {silent:.2f} s"
-    if all(host.startswith(_NEVER) for host in dead):
+    if all(is_nobody(host) for host in dead):
         why = f"dealt all buckets to {_names(set(owners))}"
-    return Step(table, why, {key_of(host): version for host, version in dead.items()})
+    conditions = {key_of(host): version for host, version in dead.items()}
+    return Step(table, why, conditions, dead=frozenset(dead))
 
 
 def giving(old: Table, target: Owners, given: frozenset[int], me: str, *, drain: bool) -> Step:

@@ -1,0 +1,73 @@
+"""Failsafe: hosts that carry on without the store by the promises of all others.
+
+Two models of the world around the agents' own code: one where anything may happen between any
+two steps, in which no two hosts may serve one bucket, and an overlap is found with any of the rules
+F1 to F7 left out; and one paced as real agents are, in which nobody may fall silent without need.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.agreement.world import BUCKETS, OverlapError, explore
+from vipnft.agreement import key, promises, protocol, records
+from vipnft.agreement.peers import Peers
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+@pytest.mark.parametrize("tenth", range(10))
+def test_no_overlap_in_100_000_steps(tenth: int) -> None:
+    worlds = [explore(seed, 2500, failsafe=True) for seed in range(tenth * 4, tenth * 4 + 4)]
+    assert sum(world.steps for world in worlds) == 10_000
+    assert sum(world.by_promise for world in worlds) > 5, "nobody ever carried on by promises"
+    assert sum(world.moved for world in worlds) > 200, "hardly anything ever moved"
+    assert sum(world.served for world in worlds) > 10_000 * BUCKETS * 0.25
+
+
+def _always(owner: type, name: str, value: object) -> Break:
+    return lambda monkeypatch: monkeypatch.setattr(owner, name, lambda *_: value)
+
+
+def _only_the_last_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key.Key, "asked", property(lambda self: self._named))
+
+
+def _all_but_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "are_all", lambda asked, promised: len(asked - promised) <= 1)
+
+
+def _before_the_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    ground = promises.Pledges.ground
+
+    def willing(self: promises.Pledges) -> promises.Ground:
+        return replace(ground(self), willing=True)
+
+    monkeypatch.setattr(promises.Pledges, "ground", willing)
+
+
+def _nothing(_: pytest.MonkeyPatch) -> None:
+    """The model itself leaves it out."""
+
+
+BROKEN: dict[str, Break] = {
+    "F1": _always(records.Member, "yields_to", True),
+    "F2": _only_the_last_known,
+    "F3": _always(Peers, "promised", None),
+    "F4": _always(promises.Ground, "spares", True),
+    "F5": _always(promises.Ground, "is_current", True),
+    "F6": _nothing,
+    "F7": _before_the_fence,
+    "all": _all_but_one,
+}
+SEEDS: dict[str, tuple[int, int]] = {}
+"""Found by chance: the seed, and after how many steps."""
+
+
+@pytest.mark.parametrize("rule", SEEDS)
+def test_a_rule_left_out_is_found(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    BROKEN[rule](monkeypatch)
+    seed, steps = SEEDS[rule]
+    with pytest.raises(OverlapError):
+        explore(seed, steps, rule, failsafe=True)

@@ -1,0 +1,138 @@
+"""Failsafe in time: hosts paced as real agents are, while the store is away, for all or for some.
+
+Nobody falls silent without need; who must, does within a lease, and comes back.
+"""
+
+from collections.abc import Iterable
+
+import pytest
+
+from tests.unit.agreement.stage import Stage
+from tests.unit.agreement.world import BUCKETS, LEASE, NAMES, Host, OverlapError
+from vipnft.agreement import key
+from vipnft.agreement.effects import Reply, Transact
+from vipnft.agreement.records import Member, key_of, patience
+
+NEVER = 0.01  # seconds without an answer: less than any gap that is one
+SEEDS = range(3)
+
+
+def settled(seed: int = 0, names: Iterable[str] = NAMES) -> Stage:
+    stage = Stage(seed)
+    stage.begin(*names)
+    stage.run(8)
+    assert sorted(stage.serving()) == [*range(BUCKETS)]
+    stage.forget()
+    return stage
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("hosts", [NAMES, ("b",), ("a", "c")])
+@pytest.mark.parametrize("how", ["away", "mute"])
+def test_nobody_is_silent_while_all_hear_each_other(
+    how: str, hosts: tuple[str, ...], seed: int
+) -> None:
+    """Neither without the store, nor where it answers and takes nothing, nor on its return."""
+    stage = settled(seed)
+    getattr(stage, how).update(dict.fromkeys(hosts, stage.now + 15))
+    stage.run(20)
+    assert stage.dark < NEVER
+    assert stage.by_promise > 15 * len(hosts)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_host_that_dies_in_an_outage_silences_all_until_the_store_is_back(seed: int) -> None:
+    stage = settled(seed)
+    back = stage.now + 10
+    stage.away = dict.fromkeys(NAMES, back)
+    stage.run(3)
+    stage.kill(stage.hosts["c"])
+    stage.run(LEASE)
+    assert stage.serving() == {}
+    stage.run(back - stage.now)
+    assert stage.serving() == {}
+    stage.run(2)
+    assert sorted(stage.serving()) == [*range(BUCKETS)]
+    assert "c" not in stage.serving().values()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("way", [("b", "c"), ("c", "b")])
+def test_who_can_not_reach_the_store_nor_one_host_is_silent_and_replaced(
+    way: tuple[str, str], seed: int
+) -> None:
+    stage = settled(seed)
+    stage.away["b"] = stage.cut[way] = stage.now + 10
+    stage.run(LEASE)
+    assert "b" not in stage.serving().values()
+    stage.run(2 * patience(LEASE))
+    assert sorted(stage.serving()) == [*range(BUCKETS)]
+    stage.run(15)
+    assert sorted(stage.serving().values()) == [*NAMES]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_moves_go_on_around_a_host_without_the_store(seed: int) -> None:
+    """It keeps what it owns, is given nothing, and gets its share of the rest when it is back."""
+    stage = settled(seed)
+    mine = [bucket for bucket, host in stage.serving().items() if host == "b"]
+    stage.away["b"] = stage.now + 20
+    stage.run(3)
+    stage.hosts["d"].weight = 0
+    for _ in range(100):
+        stage.run(0.1)
+        assert [bucket for bucket, host in stage.serving().items() if host == "b"] == mine
+    assert sorted(stage.serving()) == [*range(BUCKETS)]
+    assert "d" not in stage.serving().values()
+    assert stage.dark < 0.1, "the moves were no moves by hand"
+    stage.hosts["d"].weight = 1
+    stage.run(15)
+    assert sorted(stage.serving().values()) == [*NAMES]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_store_goes_away_in_the_midst_of_moves(seed: int) -> None:
+    """What is being moved then waits for the store; nothing else does, and all is served again."""
+    stage = settled(seed)
+    stage.hosts["d"].weight = 0
+    stage.run(0.4 + 0.05 * seed)
+    before = stage.serving()
+    stage.away = dict.fromkeys(NAMES, stage.now + 8)
+    stage.forget()
+    stage.run(7.9)
+    assert len(stage.serving()) >= len(before) - 1
+    stage.run(3)
+    assert sorted(stage.serving()) == [*range(BUCKETS)]
+
+
+class _Unanswered(Stage):
+    """Where a's first beat that names d is done, not answered, and the last that reaches the
+    store."""
+
+    def _transact(self, host: Host, request: Transact) -> Reply | None:
+        value = request.puts.get(key_of("a"))
+        member = Member.load(value) if value else None
+        said = super()._transact(host, request)
+        if member and "d" in member.knows and said and said.done:
+            self.away["a"] = self.now + 10
+            return None
+        return said
+
+
+def unanswered() -> _Unanswered:
+    stage = _Unanswered()
+    stage.begin("a", "b", "c")
+    stage.run(8)
+    stage.begin("d")
+    stage.run(8)
+    return stage
+
+
+def test_who_is_named_by_a_beat_without_an_answer_is_asked_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """F2: else d, which that beat lets take over, does so while b and c promise."""
+    assert sorted(unanswered().serving()) == [*range(BUCKETS)]
+    monkeypatch.setattr(key.Key, "asked", property(lambda self: self._named))
+    with pytest.raises(OverlapError):
+        unanswered()
