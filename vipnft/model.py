@@ -78,8 +78,10 @@ class CheckKind(enum.StrEnum):
 
 
 class StoreLoss(enum.StrEnum):
-    """What agents do while the store is away: fall silent, or carry on with the last table."""
+    """What agents do while the store is away: go on as long as all the others promise not to take
+    over, fall silent, or carry on with the last table."""
 
+    FAILSAFE = "failsafe"
     FENCE = "fence"
     HOLD = "hold"
 
@@ -179,14 +181,15 @@ class Check:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agents:
     """How a cluster's agents work; `lease`, `beat` and `settle` (how long a host is well before it
-    takes buckets) in seconds. `password_file` has the password
-    of the store's user, where the URL has none."""
+    takes buckets) in seconds. `password_file` has the password of the store's user, where the URL
+    has none; `promise_port` is where they ask each other, by UDP."""
 
     store: str = ""
     password_file: str = ""
     lease: float = 1.0
     beat: float = 0.2
-    on_store_loss: StoreLoss = StoreLoss.FENCE
+    on_store_loss: StoreLoss = StoreLoss.FAILSAFE
+    promise_port: int = 5520  # IANA gives 5508 to 5549 to nobody; no kernel picks it (below 32768)
     settle: float = 5.0
     checks: tuple[Check, ...] = ()
 

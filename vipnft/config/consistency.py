@@ -12,13 +12,22 @@ from typing import Any
 from vipnft.config import duration
 from vipnft.config.schema import DEFAULTS, KINDS, ONLY, CheckShape, checked_mac, port_range
 from vipnft.config.writer import quote
-from vipnft.model import MAX_BUCKETS, Affinity, CheckKind, Protocol, default_listen_mac
+from vipnft.model import (
+    MAX_BUCKETS,
+    Affinity,
+    Agents,
+    CheckKind,
+    Protocol,
+    StoreLoss,
+    default_listen_mac,
+)
 
 Loc = tuple[int | str, ...]
 Problem = tuple[Loc, str, str]  # where, what was found, the fix
 _Table = Mapping[str, Any]
 _Fault = tuple[str, str, str]  # key, what was found, the fix
 _Placed = tuple[str | None, Loc]
+_AGENTS = Agents()
 
 
 def cross(document: _Table) -> Iterator[Problem]:
@@ -34,6 +43,7 @@ def cross(document: _Table) -> Iterator[Problem]:
     for number, service in enumerate(services):
         yield from _under(("service", number), _service(service))
     yield from _overlaps(services)
+    yield from _under(("cluster",), _promises(cluster, services))
     for number, check in enumerate(document.get("check") or []):
         yield from _under(("check", number), _check(check or {}))
 
@@ -199,6 +209,22 @@ def _overlaps(services: Sequence[_Table]) -> Iterator[Problem]:
                     yield at, found, "give each port to one service"
                     break
             seen.append((protocol, first, last, at))
+
+
+def _promises(cluster: _Table, services: Sequence[_Table]) -> Iterator[_Fault]:
+    """Yield that agents can't have their port: a server has it, most likely at any address."""
+    port = cluster.get("promise_port", _AGENTS.promise_port)
+    if port is None or cluster.get("on_store_loss", _AGENTS.on_store_loss) != StoreLoss.FAILSAFE:
+        return
+    for number, service in enumerate(services):
+        for value in service.get("ports") or []:
+            if value is None or service.get("protocol") != Protocol.UDP:
+                continue
+            first, last = port_range(value)
+            if first <= port <= last:
+                by_default = "" if "promise_port" in cluster else " by default"
+                found = f"is {port}{by_default}, which service[{number}] serves"
+                yield "promise_port", found, "use another, the same on every host"
 
 
 def _check(check: _Table) -> Iterator[_Fault]:

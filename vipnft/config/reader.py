@@ -128,6 +128,7 @@ def _agents(shape: ClusterShape, checks: Iterable[CheckShape]) -> Agents:
         lease=lease,
         beat=duration.seconds(shape.beat) if shape.beat else lease / 5,
         on_store_loss=StoreLoss(shape.on_store_loss),
+        promise_port=shape.promise_port,
         settle=duration.seconds(shape.settle),
         checks=tuple(_check(check) for check in checks),
     )

@@ -202,6 +202,8 @@ class ClusterShape(_DealShape):
     lease: Annotated[str, *_between("200ms", "60s")] = "1s"
     beat: Annotated[str, *_between("20ms", "20s")] = ""
     on_store_loss: Annotated[str, *_one_of(*StoreLoss)] = _LEASES.on_store_loss
+    # Below 1024 it would take a capability more.
+    promise_port: Annotated[int, _whole(1024, 65535)] = _LEASES.promise_port
     settle: Annotated[str, *_between("0s", "10m")] = "5s"
 
 

@@ -52,6 +52,7 @@ def _agents(agents: Agents) -> Iterator[str]:
     yield f"lease = {quote(duration.text(agents.lease))}"
     yield f"beat = {quote(duration.text(agents.beat))}"
     yield f"on_store_loss = {quote(agents.on_store_loss)}"
+    yield f"promise_port = {agents.promise_port}"
     yield f"settle = {quote(duration.text(agents.settle))}"
 
 

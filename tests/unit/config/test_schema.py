@@ -70,6 +70,10 @@ MORE_FAULTS = {
         'service[1].ports[0]: is "1-100", of which service[0].ports[0] has some already;'
         " give each port to one service"
     ),
+    service(UDP, 'ports = ["5000-6000"]'): (
+        "cluster.promise_port: is 5520 by default, which service[0] serves;"
+        " use another, the same on every host"
+    ),
     service(TCP, "ports = [80]", "quic = true"): (
         "service[0].quic: does not belong to a tcp service; remove it"
     ),
@@ -107,7 +111,10 @@ AGENT_FAULTS = {
     "lease = 1": f"lease: is 1, not text; {LEASE}",
     'beat = "500ms"': 'beat: is "500ms", more than a third of the lease;'
     " use 200ms, or a longer lease",
-    'on_store_loss = "die"': f'on_store_loss: is "die", {NONE}; use "fence" or "hold"',
+    'on_store_loss = "die"': f'on_store_loss: is "die", {NONE}; use "failsafe", "fence" or "hold"',
+    "promise_port = 80": "promise_port: is 80, below 1024; use a whole number from 1024 to 65535",
+    'promise_port = "x"': 'promise_port: is "x", not a whole number;'
+    " use a whole number from 1024 to 65535",
     'settle = "11m"': 'settle: is "11m", not a time from 0s to 10m;'
     ' use a time from 0s to 10m, such as "0s"',
     'store = "etcd"': 'store: is "…", not a URL; use "sqlite:///path" or "etcd://host:port,..."',
@@ -144,6 +151,7 @@ def test_faults_of_agents_and_checks(text: str, line: str) -> None:
 def test_agents_and_checks() -> None:
     text = cluster(
         'store = "sqlite:///x"\nlease = "300ms"\non_store_loss = "hold"\nsettle = "0s"'
+        "\npromise_port = 7000"
     ) + (
         '[[check]]\nkind = "http"\nbody = "ok"\n[[check]]\nkind = "exec"\ncommand = ["true"]\n'
         '[[check]]\nkind = "dns"\nname = "a.test"\ninterval = "500ms"\n'
@@ -154,6 +162,7 @@ def test_agents_and_checks() -> None:
         lease=0.3,
         beat=0.06,
         on_store_loss=StoreLoss.HOLD,
+        promise_port=7000,
         settle=0.0,
         checks=(
             Check(kind=CheckKind.HTTP, port=80, body="ok"),

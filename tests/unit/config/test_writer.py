@@ -149,7 +149,8 @@ def test_render_writes_defaults_out_and_what_differs() -> None:
         .replace("1:0A", "1:0a")
         .replace(
             "buckets = 2\n",
-            'buckets = 2\nlease = "1s"\nbeat = "200ms"\non_store_loss = "fence"\nsettle = "5s"\n',
+            'buckets = 2\nlease = "1s"\nbeat = "200ms"\non_store_loss = "failsafe"\n'
+            'promise_port = 5520\nsettle = "5s"\n',
         )
     )
 
@@ -175,6 +176,7 @@ def milliseconds(low: int, high: int) -> st.SearchStrategy[float]:
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 ports = st.integers(1, 65535)
+LAST_SERVED = 60_000
 times = milliseconds(1000, 3_600_000).flatmap(
     lambda interval: st.fixed_dictionaries(
         {"interval": st.just(interval), "timeout": milliseconds(10, int(min(interval, 60) * 1000))}
@@ -224,6 +226,7 @@ def agents(draw: st.DrawFn) -> Agents:
         lease=lease / 1000,
         beat=draw(milliseconds(20, lease // 3)),
         on_store_loss=draw(st.sampled_from(StoreLoss)),
+        promise_port=draw(st.integers(LAST_SERVED + 1, 65535)),
         settle=draw(milliseconds(0, 600_000)),
         checks=tuple(draw(st.lists(checks, max_size=3))),
     )
@@ -255,7 +258,8 @@ def cut(numbers: list[int]) -> tuple[tuple[int, int], ...]:
 def services(draw: st.DrawFn) -> tuple[Service, ...]:
     found = []
     for protocol in draw(st.sets(st.sampled_from(Protocol))):
-        port_ranges = cut(draw(st.lists(ports, min_size=2, max_size=8, unique=True)))
+        served = st.integers(1, LAST_SERVED)  # agents' port is no service's
+        port_ranges = cut(draw(st.lists(served, min_size=2, max_size=8, unique=True)))
         affinity = draw(st.sampled_from(Affinity))
         subnet, udp = affinity is Affinity.SUBNET, protocol is Protocol.UDP
         quic = draw(st.booleans()) if udp else False
