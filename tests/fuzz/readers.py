@@ -4,16 +4,20 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 
 from tests.fuzz.alone import BUCKETS, HOSTS, One
 from tests.golden import EXAMPLES
 from tests.samples import LISTEN, OWN, small
+from vipnft.agent.answers import Answers
+from vipnft.agreement.datagrams import LONGEST, Datagram, Kind
+from vipnft.agreement.promises import Ground
 from vipnft.agreement.records import (
     TABLE,
     AgreementError,
+    Contact,
     Member,
     Order,
     Standing,
@@ -28,7 +32,8 @@ from vipnft.config import reader
 from vipnft.config.writer import render
 from vipnft.errors import ConfigError, KernelError, UsageError, VipnftError
 from vipnft.host import duplicate, probe, record
-from vipnft.host.probe import Kind, Message
+from vipnft.host.probe import Kind as Frame
+from vipnft.host.probe import Message
 from vipnft.model import EVERY_MAC, Applied, Entry, InterfaceRecord, Mode, Nic
 from vipnft.store.contract import StoreError
 from vipnft.store.etcd import EtcdStore
@@ -88,6 +93,32 @@ def _life(value: bytes) -> None:
     assert one.serves() or drained.weight == 0, "waits past the longest lease"
 
 
+_A, _B = "a1" * 16, "b2" * 16
+_QUESTION = Datagram(
+    kind=Kind.QUESTION, sender="a", receiver="b", counter=7, nonce=b"12345678", version=3, part="c"
+)
+_SEEDS = [
+    *(replace(_QUESTION, kind=kind).sealed(_A, _B) for kind in Kind),
+    replace(_QUESTION, kind=Kind.KNOCK).sealed("", _B),
+]
+_CONTACTS = {"a": Contact(("::1",), 1, _A)}
+
+
+def _datagram(value: bytes) -> None:
+    """Nothing that the asker did not say is promised, noted or answered at length."""
+    b = Answers("b", _B, lambda: 1.0)
+    ground = Ground(willing=True, contacts=_CONTACTS)
+    b.stand(ground)
+    said = Datagram.load(value)
+    if said is None:
+        return
+    assert len(value) <= LONGEST
+    answer = b.answer(said, value)
+    assert answer is None or len(answer) <= len(value)
+    assert (answer is None) or value in _SEEDS, "answered what nobody sealed"
+    assert bool(b.stand(ground)) == (answer is not None and said.kind is Kind.QUESTION)
+
+
 def _record(value: bytes) -> None:
     with suppress(KernelError):
         found = record.parsed(value, Path("f"))
@@ -100,7 +131,7 @@ def _record(value: bytes) -> None:
 def _frame(value: bytes) -> None:
     for body in (value, len(value).to_bytes(3, "big")[1:] + value):
         if message := Message.load(body):
-            probe.believed([message], dict.fromkeys(Kind, "n"), HOSTS)
+            probe.believed([message], dict.fromkeys(Frame, "n"), HOSTS)
             str(message)
     nic = Nic(interface="eth0", vips=(ip_address("192.0.2.100"),), unicast_mac=LISTEN)
     list(duplicate._answers(value, nic))
@@ -161,7 +192,7 @@ _ANSWERS = [
     {"error": "etcdserver: invalid auth token", "code": 16},
 ]
 _MESSAGE = Message(
-    kind=Kind.HEARD, cluster="dns", host="a", run="ab12", listen=3, nonces={Kind.LISTEN: "n"}
+    kind=Frame.HEARD, cluster="dns", host="a", run="ab12", listen=3, nonces={Frame.LISTEN: "n"}
 )
 _URLS = (
     f"etcd://u:{SECRET}@h1:2379,h2", f"etcd://u:{SECRET}@h?ca=/no/such&cert=/a&key=/b",
@@ -173,6 +204,7 @@ READERS = {
     "cluster file": Reader(_cluster, [example.read_bytes() for example in EXAMPLES], 5),
     "store's keys": Reader(_snapshot, _KEYS, 40),
     "an agent's life": Reader(_life, _KEYS, 1),
+    "promises": Reader(_datagram, _SEEDS, 15),
     "record": Reader(_record, [json.dumps(record.document(_APPLIED)).encode()], 5),
     "probe's frames": Reader(_frame, [_MESSAGE.dump()[2:]], 15),
     "URL": Reader(_url, [url.encode() for url in _URLS], 15),
