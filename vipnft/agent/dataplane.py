@@ -70,6 +70,12 @@ class Dataplane:
         with Links() as links:
             fit(links, self._cluster, self._name, self._mode, record.load())
 
+    def addresses(self) -> tuple[str, ...]:
+        """Return this host's own addresses on the segments."""
+        with Links() as links:
+            nics = self._cluster.nics(self._name)
+            return links.own([nic.interface for nic in nics], self._cluster.vips)
+
     def flush(self) -> None:
         """Fall silent, whatever an earlier life left."""
         if not nft.listing((NETDEV,)):

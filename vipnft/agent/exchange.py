@@ -1,27 +1,30 @@
-"""What an agent and its store say to each other.
+"""What an agent says to its store, and, while that is away, to the other agents.
 
 Rule 1: the store is given less time than the lease has, so that a beat that hangs is known as one
         while there is still time for the next.
 Rule 2: that the store is away, and that it is back, is a line in the log each: see renewal. A
         store whose table can't be used is away.
 Rule 3: keys that no agent of this file could have written are as absent, and are a line, too.
+Rule 4: the others, too, are given less time than the lease has.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from vipnft.agent import systemd
+from vipnft.agent.promises import Promises
 from vipnft.agent.renewal import Renewal
-from vipnft.agreement.effects import Reply, Transact
+from vipnft.agreement.effects import Ask, Reply, Stand, Transact
 from vipnft.agreement.records import (
     TABLE,
     AgreementError,
+    Contact,
     Member,
     members,
     require_legible,
     strangers,
 )
-from vipnft.model import Agents, Snapshot, StoreLoss
+from vipnft.model import Agents, Snapshot
 from vipnft.store.contract import (
     Answer,
     Store,
@@ -35,6 +38,11 @@ _BACKOFF_S = (0.2, 5.0)  # seconds between attempts to reach the store at start:
 _AGAIN_S = 60.0  # seconds after which the same is said again
 _SHOWN = 3  # of the keys that are nobody's
 
+_ALONE = (
+    "nobody can be asked for this host's promise, so while the store is away all are silent after"
+    " a lease"
+)
+
 Log = Callable[[str], None]
 
 
@@ -47,17 +55,18 @@ class Exchange:
         store: Store,
         agents: Agents,
         log: Log,
+        promises: Promises | None,
         *,
         deal: str,
         buckets: int,
         hosts: frozenset[str],
     ) -> None:
-        self._store, self._log = store, log
+        self._store, self._log, self._promises = store, log, promises
         self._deal, self._buckets, self._hosts = deal, buckets, hosts
         self._strange = False
         self._timeout = agents.lease / 4
         self._snapshot: Snapshot = {}
-        self.renewal = Renewal(agents.lease, hold=agents.on_store_loss is StoreLoss.HOLD)
+        self.renewal = Renewal(agents.lease, agents.on_store_loss)
         self.hints: int | None = None
 
     def reach(self, pause: Callable[[float], bool]) -> bool:
@@ -96,6 +105,36 @@ class Exchange:
         self._snapshot = snapshot
         self._say_strangers(snapshot)
         return Reply(done, snapshot, now)
+
+    def ask(self, asked: Ask) -> frozenset[str]:
+        """Ask other agents to promise; return those that did."""
+        done = self._promises.ask(asked, self._timeout) if self._promises else frozenset()
+        self.renewal.asked(done, asked.contacts.keys() - done)
+        return done
+
+    def stand(self, on: Stand) -> Mapping[str, float]:
+        """Promise by this ground from now on; return when whom was promised last."""
+        return self._promises.stand(on.ground) if self._promises else {}
+
+    def look(self, addresses: Collection[str]) -> None:
+        """Be asked at these addresses, this host's own, from now on; say why if it can't be."""
+        if self._promises is None:
+            return
+        before = self._promises.why
+        self._promises.look(addresses)
+        why = self._promises.why
+        if why and why != before:
+            self._log(f"WARNING: {why}{'' if self._promises.contact else f': {_ALONE}'}")
+
+    @property
+    def contact(self) -> Contact | None:
+        """Where the others are to ask for promises."""
+        return self._promises.contact if self._promises else None
+
+    @property
+    def unheard(self) -> frozenset[str]:
+        """Which of the others don't answer when this host calls them."""
+        return self._promises.unheard if self._promises else frozenset()
 
     def _ask(
         self, versions: Mapping[str, int], puts: Mapping[str, bytes | None], timeout: float

@@ -8,6 +8,7 @@ Rule 3: one line in the log for each change, with its reason.
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -23,17 +24,20 @@ from vipnft.agent.health import Health
 from vipnft.agent.hearing import Calls
 from vipnft.agent.lateness import Lateness
 from vipnft.agent.pace import Pace
+from vipnft.agent.promises import Promises
 from vipnft.agent.signals import Signals
 from vipnft.agent.upkeep import Upkeep
 from vipnft.agreement.effects import (
     Adopt,
     Arm,
+    Ask,
     Effect,
     End,
     Flush,
     Grant,
     Note,
     Params,
+    Stand,
     Transact,
     Wait,
     Wish,
@@ -75,8 +79,15 @@ def run(orders: Orders, store: Store) -> End:
     incarnation = secrets.token_hex(8)
     nics = orders.cluster.nics(orders.host)
     groups = {ip_address(group) for nic in nics for group in ndp.groups(nic, orders.mode)}
-    watch = Watch([nic.interface for nic in nics], {*orders.cluster.vips, *groups})
-    with watch, locks.living(incarnation) as former, Signals() as signals:
+    failsafe = orders.cluster.agents.on_store_loss is StoreLoss.FAILSAFE
+    with (
+        Watch([nic.interface for nic in nics], {*orders.cluster.vips, *groups}) as watch,
+        locks.living(incarnation) as former,
+        Signals() as signals,
+        Promises(orders.host, orders.cluster.agents.promise_port)
+        if failsafe
+        else nullcontext() as promises,
+    ):
         plane = Dataplane(orders.cluster, orders.host, orders.mode)
         checks = Checks(orders.cluster.agents.checks, orders.cluster.vips)
         agents = orders.cluster.agents
@@ -85,6 +96,7 @@ def run(orders: Orders, store: Store) -> End:
             store,
             agents,
             orders.log,
+            promises,
             deal=deal(orders.cluster),
             buckets=orders.cluster.buckets,
             hosts=frozenset(orders.cluster.weights),
@@ -137,6 +149,8 @@ class _Loop:
             deal=deal(o.cluster),
             salt=o.cluster.salt,
             hold_on_loss=o.cluster.agents.on_store_loss is StoreLoss.HOLD,
+            failsafe=o.cluster.agents.on_store_loss is StoreLoss.FAILSAFE,
+            contact=self._exchange.contact,
         )
         life = Life(params, self._wish(due=True)).live()
         result: Any = None
@@ -165,6 +179,8 @@ class _Loop:
             said = why
             if not self._pace.pause(_UNREADY_S, news=True):
                 break
+        if not why:
+            self._exchange.look(self._plane.addresses())
         if not why and self._exchange.reach(self._pace.pause):
             return None
         if self._signals.stop:
@@ -208,6 +224,11 @@ class _Loop:
                 if said is None:
                     self._pace.lateness.forget()
                 return said
+            case Ask():
+                with self._pace.spending("the others' promises"):
+                    return self._exchange.ask(effect)
+            case Stand():
+                return self._exchange.stand(effect)
             case Wait():
                 told = self._health.standing is Standing.STOPPING
                 self._pace.wait(effect, self._exchange.hints, self._upkeep, told=told)

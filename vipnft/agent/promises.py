@@ -26,6 +26,8 @@ _CALLS = 8  # a round: all hosts in turn, so that many hosts don't cost more
 _MISSED = 2  # calls in a row that nobody answered tell that he does not hear
 _TIMES = 4  # a question is put in the time that it has
 _WORTHLESS_S = 0.001  # seconds of rest after bytes that are worth nothing
+_ADDRESSES = 8  # that a key has room for
+_NO_ADDRESS = "this host has no address of its own on the VIPs' interfaces"
 _SHOWN = 16  # of the hosts that don't hear, at most
 
 
@@ -111,9 +113,10 @@ class Promises:
         self._net.close()
 
     def look(self, addresses: Collection[str]) -> None:
-        """Be where this host's own addresses are by now."""
-        if set(addresses) != set(self._net.addresses) or self.why:
-            self.why = self._net.stand(addresses)
+        """Be where this host's own addresses are by now, at the first 8 of them."""
+        few = tuple(addresses)[:_ADDRESSES]
+        if set(few) != set(self._net.addresses) or self.why or not few:
+            self.why = self._net.stand(few) if few else _NO_ADDRESS
 
     @property
     def contact(self) -> Contact | None:

@@ -5,25 +5,32 @@ Rule 1: what counts is a beat that was done, not an answer: a store that answers
         is written, is away.
 Rule 2: a change is one line, and one that lasts is said again each minute, with the time since.
 Rule 3: a beat that fails while the lease holds is no change: it is a line once a minute at most.
+Rule 4: who goes on by promises says so, and who is silent, whose promise he lacks.
 """
 
 import math
+from collections.abc import Collection
+
+from vipnft.model import StoreLoss
 
 _AGAIN_S = 60.0
+_SHOWN = 3  # of many hosts
 
 
 class Renewal:
-    """One life's; `lease` in seconds; `hold`: it goes on without beats. What a method returns is a
-    line for the log, or nothing."""
+    """One life's; `lease` in seconds; `loss` is what it does without beats. What a method returns
+    is a line for the log, or nothing."""
 
-    def __init__(self, lease: float, *, hold: bool) -> None:
-        self._lease, self._hold = lease, hold
+    def __init__(self, lease: float, loss: StoreLoss) -> None:
+        self._lease, self._loss = lease, loss
         self._ends = self._armed = -math.inf  # when the granted lease is over; the armed one
         self._made = False  # the last beat was done
         self._since: float | None = None  # when the first beat failed of those not made up for
-        self._over = 0.0  # when that ends the lease
+        self._silent = 0.0  # seconds since then in which there was no lease
         self._out = self._told = False  # it has ended; it was said
         self._said = -math.inf
+        self._why = ""  # the last beat failed
+        self._asked: tuple[Collection[str], Collection[str]] = ((), ())  # who promised, who didn't
 
     def armed(self, lease: float, now: float) -> None:
         """Note that a slot is armed for so many seconds."""
@@ -33,29 +40,40 @@ class Renewal:
         """Note that the store did what it was asked to write."""
         self._made = True
 
+    def asked(self, promised: Collection[str], lacking: Collection[str]) -> None:
+        """Note who promised not to take over, and who didn't."""
+        self._asked = promised, lacking
+
     def granted(self, now: float) -> str:
         """Note that the armed slot is granted."""
+        if self._since is not None and self._ends < now:
+            # Where there was no lease yet, all that time.
+            self._silent += now - max(self._ends, self._since)
         self._ends = self._armed
-        since, told, dark = self._since, self._told, self._out and not self._hold
-        if since is None or not self._made:
+        if self._since is None:
             return ""
+        if not self._made:
+            return self._carried(now) if self._loss is StoreLoss.FAILSAFE else ""
+        since, told = self._since, self._told
+        dark = self._silent if self._loss is not StoreLoss.HOLD else 0.0
         self._since, self._out = None, False
-        # Silent since the lease was over; where there was none yet, all that time.
-        silent = f", {now - max(self._over, since):.1f} s of them silent" if dark else ""
+        silent = f", {dark:.1f} s of them silent" if dark else ""
         return f"the store answers again after {now - since:.1f} s{silent}" if told else ""
 
     def failed(self, why: str, now: float) -> str:
         """Note that the store did not do what it was asked, or nobody knows whether."""
-        self._made = False
+        self._made, self._why = False, why
+        asks = self._loss is StoreLoss.FAILSAFE
+        recent = now - self._said < _AGAIN_S
         if self._since is None:
-            self._since = now
-            self._over = now + self._lease if self._hold else self._ends
-            self._told = now - self._said >= _AGAIN_S
-            if not self._told and now < self._over:
+            self._since, self._silent = now, 0.0
+            self._told, self._asked = False, ((), ())
+            if not self._is_over(now) and (asks or recent):
                 return ""
             return self._say(f"{why}; {self._then(now)}", now)
-        news = now >= self._over and not self._out and not (self._hold and self._told)
-        if news or now - self._said >= _AGAIN_S:
+        held = self._loss is StoreLoss.HOLD and self._told
+        news = self._is_over(now) and not self._out and not held
+        if news or not (recent or (asks and not self._is_over(now))):
             return self._say(f"{self._state(now)}: {why}", now)
         return ""
 
@@ -63,22 +81,48 @@ class Renewal:
         """Return for how many seconds no beat was done: 0 if the last was."""
         return 0.0 if self._since is None else now - self._since
 
+    def _is_over(self, now: float) -> bool:
+        """Tell whether no lease holds; of who holds, whether one would have ended by now."""
+        if self._loss is StoreLoss.HOLD:
+            return self.away(now) >= self._lease
+        return now >= self._ends
+
+    def _carried(self, now: float) -> str:
+        """Note that promises renewed the lease."""
+        news, self._out = self._out, False
+        if not news and now - self._said < _AGAIN_S:
+            return ""
+        by = f"by the promises of {_names(self._asked[0])}"
+        if self._told:
+            return self._say(
+                f"for {self.away(now):.1f} s without the store, {by}: {self._why}", now
+            )
+        return self._say(f"the store is away ({self._why}): going on {by}", now)
+
     def _say(self, text: str, now: float) -> str:
-        self._said, self._told, self._out = now, True, now >= self._over
+        self._said, self._told, self._out = now, True, self._is_over(now)
         return text
 
     def _then(self, now: float) -> str:
-        if self._hold:
+        if self._loss is StoreLoss.HOLD:
             return "on_store_loss is hold: carrying on with the last table"
-        if now >= self._over:
+        if self._is_over(now):
             return "silent until it does as asked"
-        return f"silent in at most {self._over - now:.1f} s unless it does as asked"
+        return f"silent in at most {self._ends - now:.1f} s unless it does as asked"
 
     def _state(self, now: float) -> str:
-        if self._hold:
+        if self._loss is StoreLoss.HOLD:
             return f"carrying on with the last table, without the store for {self.away(now):.1f} s"
-        if now < self._over:
+        if not self._is_over(now):
             return f"no beat for {self.away(now):.1f} s"
-        if self._over == -math.inf:
+        if self._ends == -math.inf:
             return f"silent: no beat for {self.away(now):.1f} s"
-        return f"SILENT for {now - self._over:.1f} s, as the lease is not renewed"
+        lacking = self._asked[1]
+        promise = f" ({_names(lacking)} didn't promise)" if lacking else ""
+        return f"SILENT for {now - self._ends:.1f} s, as the lease is not renewed{promise}"
+
+
+def _names(hosts: Collection[str]) -> str:
+    shown = sorted(hosts)[:_SHOWN]
+    more = f" and {len(hosts) - _SHOWN} more" if len(hosts) > _SHOWN else ""
+    return ", ".join(shown) + more

@@ -95,6 +95,8 @@ class Upkeep:
             return
         if found.value is None or not self._plane.is_same(found.value):
             self.mend(rules=False)
+        if not self.cut_off:
+            self._exchange.look(self._plane.addresses())
 
     def _heed_rules(self) -> None:
         if (found := self._rules.outcome()) is None or not self._plane.is_up:

@@ -118,9 +118,9 @@ class Links:
         return {one: where for one, where in found.items() if not IPv4Address(one).is_loopback}
 
     @refusal("the kernel does not tell its addresses")
-    def own(self, interfaces: Collection[str]) -> tuple[str, ...]:
+    def own(self, interfaces: Collection[str], vips: Collection[Address]) -> tuple[str, ...]:
         """Return the addresses at which these interfaces' host is reached as itself: IPv4 first,
-        none that is a link's alone, on probation, or to be given up."""
+        none that is a link's alone, on probation, or to be given up; and no VIP, wherever it is."""
         indexes = {one.index for one in self.every() if one.name in interfaces}
         found = [
             ip_address(one.get("local") or one.get("address"))
@@ -130,7 +130,7 @@ class Links:
             and not (one["family"] == socket.AF_INET6 and one.get("IFA_FLAGS") & _IFA_F_PASSING)
         ]
         found.sort(key=lambda address: (address.version, address))
-        return tuple(str(address) for address in found if not address.is_multicast)
+        return tuple(str(one) for one in found if not one.is_multicast and one not in vips)
 
     @refusal("the kernel does not tell its routes")
     def conflict(self, address: Address) -> str:

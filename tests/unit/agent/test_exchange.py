@@ -15,7 +15,7 @@ OWNERS = ("a", "b")
 def exchange(file: Path, lines: list[str]) -> tuple[Exchange, SqliteStore]:
     store = SqliteStore.at(f"sqlite://{file}", "dns")
     hosts = frozenset(OWNERS)
-    return Exchange(store, Agents(), lines.append, deal="x", buckets=2, hosts=hosts), store
+    return Exchange(store, Agents(), lines.append, None, deal="x", buckets=2, hosts=hosts), store
 
 
 def test_keys_that_are_nobodys_are_said_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from vipnft.agent.renewal import Renewal
+from vipnft.model import StoreLoss
 
 NO_SPACE = "etcd has no space"
 
@@ -19,8 +20,8 @@ def beat(renewal: Renewal, now: float, *, refused: bool) -> list[str]:
     return [line for line in said if line]
 
 
-def served(hold: bool = False) -> Renewal:
-    renewal = Renewal(1.0, hold=hold)
+def served(loss: StoreLoss = StoreLoss.FENCE) -> Renewal:
+    renewal = Renewal(1.0, loss)
     assert beat(renewal, 100.0, refused=False) == []
     return renewal
 
@@ -61,13 +62,13 @@ def test_a_silence_is_told_however_soon_after_another() -> None:
 
 
 def test_who_never_had_a_lease_is_silent_from_the_start() -> None:
-    renewal = Renewal(1.0, hold=False)
+    renewal = Renewal(1.0, StoreLoss.FENCE)
     assert beat(renewal, 0.0, refused=True) == [f"{NO_SPACE}; silent until it does as asked"]
     assert beat(renewal, 61.0, refused=True) == [f"silent: no beat for 61.0 s: {NO_SPACE}"]
 
 
 def test_who_holds_is_never_called_silent() -> None:
-    renewal = served(hold=True)
+    renewal = served(StoreLoss.HOLD)
     said = []
     for n in range(1, 400):
         said += beat(renewal, 100 + n / 5, refused=True)
@@ -79,8 +80,59 @@ def test_who_holds_is_never_called_silent() -> None:
 
 
 def test_a_life_that_never_had_a_lease_was_silent_all_the_time() -> None:
-    renewal = Renewal(1.0, hold=False)
+    renewal = Renewal(1.0, StoreLoss.FENCE)
     assert beat(renewal, 100.0, refused=True)
     assert beat(renewal, 107.7, refused=False) == [
         "the store answers again after 7.7 s, 7.7 s of them silent"
     ]
+
+
+def promised(renewal: Renewal, now: float, *lacking: str) -> list[str]:
+    """Arm, beat in vain, ask, and grant if all promise."""
+    renewal.armed(1.0, now)
+    said = [renewal.failed(NO_SPACE, now)]
+    renewal.asked({"b", "c"} - set(lacking), lacking)
+    if not lacking:
+        said.append(renewal.granted(now + 0.01))
+    return [line for line in said if line]
+
+
+def test_who_goes_on_by_promises_says_so_once_a_minute() -> None:
+    renewal = served(StoreLoss.FAILSAFE)
+    said = [line for n in range(1, 750) for line in promised(renewal, 100 + n / 5)]
+    assert said[0] == f"the store is away ({NO_SPACE}): going on by the promises of b, c"
+    assert said[1].startswith("for 60.")
+    assert said[1].endswith(f" s without the store, by the promises of b, c: {NO_SPACE}")
+    assert len(said) == 3
+    assert beat(renewal, 250.0, refused=False) == ["the store answers again after 149.8 s"]
+
+
+def test_beats_that_promises_make_up_for_are_a_line_a_minute() -> None:
+    renewal = served(StoreLoss.FAILSAFE)
+    said = []
+    for n in range(1, 600):
+        at = 100 + n / 5
+        said += beat(renewal, at, refused=False) if n % 3 else promised(renewal, at)
+    assert len(said) == 4
+    assert said[1] == "the store answers again after 0.2 s"
+
+
+def test_a_promise_that_is_lacking_is_a_silence_that_names_it() -> None:
+    renewal = served(StoreLoss.FAILSAFE)
+    said = [line for n in range(1, 20) for line in promised(renewal, 100 + n / 5, "c")]
+    assert said == [f"SILENT for 0.0 s, as the lease is not renewed (c didn't promise): {NO_SPACE}"]
+    said = [line for n in range(20, 40) for line in promised(renewal, 100 + n / 5)]
+    assert said == [f"for 3.8 s without the store, by the promises of b, c: {NO_SPACE}"]
+    said = [line for n in range(40, 60) for line in promised(renewal, 100 + n / 5, "b")]
+    assert ["(b didn't promise)" in line for line in said] == [True]
+    assert beat(renewal, 112.0, refused=False) == [
+        "the store answers again after 11.8 s, 6.2 s of them silent"
+    ]
+
+
+def test_many_hosts_are_few_names() -> None:
+    renewal = served(StoreLoss.FAILSAFE)
+    renewal.armed(1.0, 100.2)
+    renewal.failed(NO_SPACE, 100.2)
+    renewal.asked([f"web{n}" for n in range(1, 9)], [])
+    assert renewal.granted(100.2).endswith("by the promises of web1, web2, web3 and 5 more")

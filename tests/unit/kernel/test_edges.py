@@ -37,6 +37,7 @@ ARGUMENTS = {
     "index": LINK.index,
     "group": "239.255.2.1",
     "interfaces": ["gone0"],
+    "vips": [ip_address("192.0.2.1")],
     "mac": "02:00:00:00:00:02",
 }
 ASKED = [name for name, _ in inspect.getmembers(Links, inspect.isfunction) if name[0] != "_"]
