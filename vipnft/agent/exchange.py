@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from vipnft.agent import systemd
+from vipnft.agent.earshot import Earshot
 from vipnft.agent.promises import Promises
 from vipnft.agent.renewal import Renewal
 from vipnft.agreement.effects import Ask, Reply, Stand, Transact
@@ -66,6 +67,7 @@ class Exchange:
         self._strange = False
         self._timeout = agents.lease / 4
         self._snapshot: Snapshot = {}
+        self._earshot = Earshot(agents.promise_port)
         self.renewal = Renewal(agents.lease, agents.on_store_loss)
         self.hints: int | None = None
 
@@ -117,7 +119,8 @@ class Exchange:
         return self._promises.stand(on.ground) if self._promises else {}
 
     def look(self, addresses: Collection[str]) -> None:
-        """Be asked at these addresses, this host's own, from now on; say why if it can't be."""
+        """Be asked at these addresses, this host's own, from now on; say why if it can't be, and
+        who does not answer when this host calls."""
         if self._promises is None:
             return
         before = self._promises.why
@@ -125,6 +128,8 @@ class Exchange:
         why = self._promises.why
         if why and why != before:
             self._log(f"WARNING: {why}{'' if self._promises.contact else f': {_ALONE}'}")
+        if line := self._earshot.look(self.members(), self.unheard, time.monotonic()):
+            self._log(line)
 
     @property
     def contact(self) -> Contact | None:

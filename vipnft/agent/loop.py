@@ -281,6 +281,7 @@ class _Loop:
             cut_off=bool(self._upkeep.cut_off),
             renew=self._to_renew(),
             taken=self._upkeep.taken,
+            unheard=self._exchange.unheard,
         )
 
     def _to_renew(self) -> bool:

@@ -2,7 +2,16 @@
 
 import json
 
-from vipnft.agreement.records import TABLE, Member, Order, Standing, Table, key_of, order_of
+from vipnft.agreement.records import (
+    TABLE,
+    Contact,
+    Member,
+    Order,
+    Standing,
+    Table,
+    key_of,
+    order_of,
+)
 from vipnft.cli import cluster_report
 from vipnft.model import Entry
 
@@ -43,16 +52,62 @@ def test_who_carries_on_without_the_store_is_not_called_silent() -> None:
     )
 
 
+def failsafe(*unheard: str, able: bool = True) -> bytes:
+    contact = Contact(("192.0.2.1",), 5520, "ab" * 16) if able else None
+    return Member("a", 1, 1.0, 1, contact=contact, unheard=frozenset(unheard)).dump()
+
+
+def reported(silent: set[str], *several: bytes) -> list[str]:
+    table = Table(("web1", "web2", "web2")).dump()
+    known = {key_of(f"web{n}"): Entry(one, n) for n, one in enumerate(several, 1)}
+    report = cluster_report.build("dns", {TABLE: Entry(table, 9), **known}, silent)
+    return cluster_report.text(report).splitlines()[1:]
+
+
+def test_who_hears_whom_is_told_before_it_is_needed() -> None:
+    assert reported(set(), failsafe(), failsafe(), failsafe())[3:] == [
+        "without the store: all go on, by each other's promises"
+    ]
+    one = "serving   weight 1        "
+    assert reported(set(), failsafe("web2", "web3"), failsafe("web1"), failsafe()) == [
+        f"web1         {one}1 buckets, does not hear web2 web3",
+        f"web2         {one}2 buckets, does not hear web1",
+        f"web3         {one}0 buckets",
+        "without the store: web1, web2 would be silent",
+    ]
+    assert reported(set(), failsafe(), failsafe(able=False), failsafe())[3:] == [
+        "without the store: web1, web2, web3 would be silent (web2 can't be asked for promises)"
+    ]
+    assert reported(set(), *[failsafe(able=False)] * 3)[3:] == [], "it is not for them"
+
+
+def test_of_the_dead_nobody_need_hear_anything() -> None:
+    dead = failsafe("web1")
+    assert reported({"web3"}, failsafe("web3"), failsafe(), dead)[2:] == [
+        "web3         silent    weight 1        0 buckets, does not hear web1",
+        "without the store: all go on, by each other's promises",
+    ]
+
+
+def test_who_goes_on_by_promises_is_not_called_silent() -> None:
+    assert [line.split()[1] for line in reported({"web1", "web3"}, *[failsafe()] * 3)[:3]] == [
+        "unheard",
+        "serving",
+        "silent",
+    ]
+
+
 def test_the_json_is_a_promise_to_programs() -> None:
     report = cluster_report.build("dns", SNAPSHOT, {"web1"})
     assert json.dumps(cluster_report.document(report)) == (
         '{"cluster": "dns", "buckets": 4, "hosts": {'
         '"web1": {"state": "silent", "weight": 1, "lease": 1.0, "ordered": false,'
-        ' "owned": [0], "draining": []},'
+        ' "owned": [0], "draining": [], "failsafe": false, "unheard": []},'
         ' "web2": {"state": "failing", "weight": 10, "lease": 1.5, "ordered": false,'
-        ' "owned": [1, 3], "draining": [0]},'
+        ' "owned": [1, 3], "draining": [0], "failsafe": false, "unheard": []},'
         ' "web3": {"state": "drained", "weight": 0, "lease": 1.0, "ordered": true,'
-        ' "owned": [], "draining": []}}, "owners_without_key": ["web9"]}'
+        ' "owned": [], "draining": [], "failsafe": false, "unheard": []}},'
+        ' "owners_without_key": ["web9"]}'
     )
 
 
