@@ -1,5 +1,7 @@
 """The verb that tells whether this machine is fit: check."""
 
+import os
+
 import typer
 
 from vipnft.cli.options import DEFAULT_CONFIG, Config, HostName, here, load
@@ -11,7 +13,7 @@ def check(
     host: HostName = "",
 ) -> None:
     """Check the cluster file, then this machine: a line each, with the fix."""
-    from vipnft.host import checkup
+    from vipnft.host import checkup, knock
     from vipnft.host.preflight import Grade
 
     cluster = load(config)
@@ -22,6 +24,7 @@ def check(
         *checkup.secrecy(config.stat().st_mode, config),
         *checkup.store(agents.store, agents.password_file),
         *checkup.machine(cluster, name),
+        *(knock.findings(cluster, name) if os.geteuid() == 0 else ()),
     ]
     for finding in found:
         say(f"{finding.grade:<5} {finding.what}")

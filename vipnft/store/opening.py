@@ -6,6 +6,8 @@ Rule 2: a backend is imported only when such a store is opened.
 """
 
 import re
+from pathlib import Path
+from urllib.parse import unquote
 
 from vipnft.errors import UsageError
 from vipnft.store.contract import SCHEMES, Store
@@ -31,6 +33,11 @@ def open_store(url: str, cluster: str, password_file: str = "") -> Store:
         "there is no store of such a URL",  # which may hold a password
         fix=f"give one of these: {'  '.join(SCHEMES.values())}",
     )
+
+
+def is_there(url: str) -> bool:
+    """Tell whether to ask the store would make none: a file that is not there is made."""
+    return _scheme(url) != "sqlite" or Path(unquote(url.partition("://")[2])).exists()
 
 
 def advice(url: str, password_file: str = "") -> list[str]:
