@@ -116,6 +116,16 @@ class Heard:
         times = self.answers[client]
         return max(b - a for a, b in itertools.pairwise(times))
 
+    def lost(self) -> int:
+        """Return how many questions were never answered, before each client's last answer."""
+        missing = 0
+        for file in self.files.values():
+            answered = {
+                int(n) for n in re.findall(r"bytes from .* icmp_seq=(\d+)", file.read_text())
+            }
+            missing += len(set(range(1, max(answered))) - answered)
+        return missing
+
     def gaps(self) -> list[float]:
         return sorted(self.gap(client) for client in self.answers)
 
