@@ -28,7 +28,7 @@ class Health:
         signals: Signals,
         log: Log,
     ) -> None:
-        self._me, self._lease, self._log = me, agents.lease, log
+        self._me, self._log = me, log
         self._checks, self._upkeep, self._exchange = checks, upkeep, exchange
         self._signals = signals
         self._settling = Settling(agents.settle, agents.lease)
@@ -39,7 +39,7 @@ class Health:
         knows no table."""
         now = time.monotonic()
         why = self._upkeep.cut_off or "; ".join(self._checks.failing())
-        well = not why and self._exchange.renewal.away(now) < self._lease
+        well = not why and self._exchange.renewal.is_well(now)
         left = self._settling.look(now, well=well, owns=bool(owns))
         if self._signals.stop:
             return self._say(Standing.STOPPING, "told to stop: giving all buckets away")

@@ -139,6 +139,7 @@ class _Loop:
         o = self._orders
         if ended := self._ended_before():
             return ended
+        self._exchange.look(self._plane.addresses())  # all that are there, once the store is
         params = Params(
             o.host,
             incarnation,
@@ -179,8 +180,6 @@ class _Loop:
             said = why
             if not self._pace.pause(_UNREADY_S, news=True):
                 break
-        if not why:
-            self._exchange.look(self._plane.addresses())
         if not why and self._exchange.reach(self._pace.pause):
             return None
         if self._signals.stop:

@@ -81,6 +81,10 @@ class Renewal:
         """Return for how many seconds no beat was done: 0 if the last was."""
         return 0.0 if self._since is None else now - self._since
 
+    def is_well(self, now: float) -> bool:
+        """Tell whether nothing is amiss, or at least the lease holds."""
+        return self._since is None or not self._is_over(now)
+
     def _is_over(self, now: float) -> bool:
         """Tell whether no lease holds; of who holds, whether one would have ended by now."""
         if self._loss is StoreLoss.HOLD:

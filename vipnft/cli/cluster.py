@@ -59,7 +59,8 @@ def off(host: HostName, config: Config = DEFAULT_CONFIG, store: StoreUrl = "") -
     """Say that a silent host is off, so that the others take over; until its agent beats again.
 
     Needed where hosts carry on without the store (on_store_loss = "hold"), and silence says
-    nothing. Say it only of a host that is really off, or it answers beside its successor.
+    nothing; and under "failsafe" where nobody is left whom that host knew. Say it only of a host
+    that is really off, or it answers beside its successor.
     """
     from dataclasses import replace
 

@@ -16,6 +16,7 @@ class Datagrams:
     def __init__(self, port: int) -> None:
         self.port = port
         self._sockets: Mapping[str, socket.socket] = {}
+        self._gone: list[socket.socket] = []  # to be closed by who receives: he may wait for them
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def stand(self, addresses: Collection[str]) -> str:
@@ -30,8 +31,7 @@ class Datagrams:
                 why = why or f"UDP port {self.port} at {one} can't be had: {error.strerror}"
         gone = [each for one, each in self._sockets.items() if one not in found]
         self._sockets = found
-        for each in gone:
-            each.close()
+        self._gone += gone
         self.wake()
         return why
 
@@ -59,6 +59,8 @@ class Datagrams:
     def receive(self, seconds: float) -> Iterator[tuple[bytes, str, int, str]]:
         """Yield what comes within so many seconds, or is there by then: the bytes, the sender's
         address and port, and the address that it came to. Ends early after `wake`."""
+        while self._gone:
+            self._gone.pop().close()
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         known = {one.fileno(): (address, one) for address, one in self._sockets.items()}
@@ -70,7 +72,7 @@ class Datagrams:
                     os.eventfd_read(self._wake)
                 continue
             address, one = known[number]
-            with suppress(OSError):  # closed meanwhile, or a refusal that an earlier one met
+            with suppress(OSError):  # a refusal that an earlier one met
                 data, whence = one.recvfrom(_BYTES)
                 yield data, whence[0], whence[1], address
 
@@ -80,7 +82,7 @@ class Datagrams:
 
     def close(self) -> None:
         """Give the port back; nobody receives any more."""
-        for one in self._sockets.values():
+        for one in (*self._sockets.values(), *self._gone):
             one.close()
         self._sockets = {}
         os.close(self._wake)

@@ -204,3 +204,13 @@ def test_a_port_that_another_program_has_is_told_and_tried_again(again: bool) ->
                 a.look([HOSTS["a"], HOSTS["b"]])
                 assert where(a).addresses == (HOSTS["a"], HOSTS["b"])
                 assert not a.why
+
+
+def test_who_moves_to_another_address_is_asked_there() -> None:
+    with living("a", "b") as hosts:
+        a, b = hosts.values()
+        for address in (HOSTS["c"], HOSTS["b"]) * 5:
+            b.look([address])
+            assert where(b).addresses == (address,)
+            assert a.ask(question(b), LONG_S) == {"b"}
+            assert not b._net._gone, "what is left is closed"

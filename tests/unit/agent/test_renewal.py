@@ -136,3 +136,13 @@ def test_many_hosts_are_few_names() -> None:
     renewal.failed(NO_SPACE, 100.2)
     renewal.asked([f"web{n}" for n in range(1, 9)], [])
     assert renewal.granted(100.2).endswith("by the promises of web1, web2, web3 and 5 more")
+
+
+def test_an_outage_that_promises_bridge_is_no_fall() -> None:
+    renewal = served(StoreLoss.FAILSAFE)
+    assert renewal.is_well(100.5)
+    for n in range(1, 50):
+        promised(renewal, 100 + n / 5)
+        assert renewal.is_well(100.1 + n / 5)
+    promised(renewal, 110.0, "c")
+    assert not renewal.is_well(111.5)
