@@ -1,13 +1,15 @@
 """Agents whose store is away go on by each other's promises, over a real etcd and real clients.
 
 No bound here is tighter than ten times the usual, but for one: where a lease is carried on, no
-question is left unanswered.
+question is left unanswered. Leases are long, but where their length is the matter: there a machine
+that lets processes wait for a good part of it proves nothing, and the test says so.
 """
 
 import contextlib
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.cast import Agents, pinging
+from tests.netns.cast import Agents, Heard, clients_of, pinging
 from tests.netns.conftest import LabUp
 from tests.netns.support import shell, until
 from tests.netns.test_etcd_faults import CUTS, Etcd, answered, over_etcd
@@ -28,9 +30,36 @@ AWAY = 1000  # questions of each client's, 10 ms apart, for which the store is a
 OUTSIDER = [sys.executable, "-Pm", "tests.netns.programs.outsider"]
 
 
+class Witness(threading.Thread):
+    """Knows for how long this machine kept a process waiting that had something to do."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.worst, self._over = 0.0, threading.Event()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            before = time.monotonic()
+            time.sleep(0.005)
+            self.worst = max(self.worst, time.monotonic() - before)
+
+    def close(self) -> None:
+        self._over.set()
+        self.join()
+
+
+def unanswered(heard: Heard, lease: float, witness: Witness) -> int:
+    """Return how many questions were not answered; skip where nobody can tell whose fault it is."""
+    lost = heard.lost()
+    if lost and witness.worst > lease / 10:
+        pytest.skip(f"{lost} unanswered, but this machine stood still for {witness.worst:.2f} s")
+    return lost
+
+
 def failsafe(
-    lab: Lab, home: Path, size: int = 1
+    lab: Lab, home: Path, size: int = 1, lease: float = LONG_S
 ) -> contextlib.AbstractContextManager[tuple[Agents, Etcd]]:
+    with_lease(lab, lease)
     return over_etcd(lab, home, size, StoreLoss.FAILSAFE)
 
 
@@ -109,14 +138,17 @@ AWAYS: dict[str, tuple[Callable[[Etcd], None], Callable[[Etcd], None]]] = {
 }
 
 
-@pytest.mark.parametrize(("how", "lease"), [*((how, 1.0) for how in AWAYS), ("stopped", 0.3)])
+@pytest.mark.parametrize(
+    ("how", "lease"), [*((how, LONG_S) for how in AWAYS), ("stopped", 1.0), ("stopped", 0.3)]
+)
 def test_all_of_etcd_is_away_and_nobody_notices(
     lab_up: LabUp, tmp_path: Path, how: str, lease: float
 ) -> None:
     lab = lab_up(hosts=4)
-    with_lease(lab, lease)
     away, back = AWAYS[how]
-    with failsafe(lab, tmp_path, 3) as (cast, etcd):
+    witness = Witness()
+    with failsafe(lab, tmp_path, 3, lease) as (cast, etcd), contextlib.closing(witness):
+        witness.start()
         with pinging(lab, tmp_path, two_each(cast)) as heard:
             away(etcd)
             carried(cast, *lab.hosts)
@@ -126,7 +158,7 @@ def test_all_of_etcd_is_away_and_nobody_notices(
                 until(partial(cast.says, host, "the store answers again"), what="its end")
             even(cast)
         once(heard)
-        assert heard.lost() == 0
+        assert unanswered(heard, lease, witness) == 0
         for host in lab.hosts:
             assert "SILENT" not in cast.log(host)
             assert "took over" not in cast.log(host)
@@ -294,8 +326,6 @@ def test_all_members_are_restored_from_an_old_backup(lab_up: LabUp, tmp_path: Pa
 
 
 def two_each_of(cast: Agents) -> list[str]:
-    from tests.netns.cast import clients_of
-
     return [
         c
         for one in cast.look().values()
@@ -307,7 +337,6 @@ def two_each_of(cast: Agents) -> list[str]:
 def test_a_new_life_in_place_keeps_port_and_promises(lab_up: LabUp, tmp_path: Path) -> None:
     """SIGHUP: another secret at the same port; the next outage finds all of them."""
     lab = lab_up(hosts=3)
-    with_lease(lab, LONG_S / 2)
     with failsafe(lab, tmp_path) as (cast, etcd):
         for host in lab.hosts:
             cast.running[host].send_signal(signal.SIGHUP)
