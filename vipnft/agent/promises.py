@@ -33,13 +33,15 @@ _SHOWN = 16  # of the hosts that don't hear, at most
 
 @dataclass(slots=True)
 class _Open:
-    """The question that is open: what an answer has to say, to whom it was put, and who did."""
+    """The question that is open: what an answer has to say, to whom it was put, and who did; `yes`
+    is what kind of answer a promise is."""
 
     counter: int = 0
     nonce: bytes = b""
     contacts: Mapping[str, Contact] = field(default_factory=dict)
     promised: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
+    yes: Kind = Kind.PROMISE
 
     @property
     def left(self) -> set[str]:
@@ -135,16 +137,19 @@ class Promises:
         return self._answers.stand(ground)
 
     def ask(self, asked: Ask, within: float) -> frozenset[str]:
-        """Ask hosts to promise; return those that did within so many seconds, or as soon as all
-        have answered."""
+        """Ask hosts to promise, or whether they would; return those that do within so many seconds,
+        or as soon as all have answered."""
         until = time.monotonic() + within
         self._counter += 1
-        one = _Open(self._counter, secrets.token_bytes(8), dict(asked.contacts))
+        kind, yes = Kind.QUESTION, Kind.PROMISE
+        if not asked.firm:
+            kind, yes = Kind.INQUIRY, Kind.WOULD
+        one = _Open(self._counter, secrets.token_bytes(8), dict(asked.contacts), yes=yes)
         with self._changed:
             self._open = one
         while one.left and (now := time.monotonic()) < until:
             for host in one.left:
-                self._put(Kind.QUESTION, host, one, asked)
+                self._put(kind, host, one, asked)
             with self._changed:
                 self._changed.wait_for(lambda: not one.left, min(within / _TIMES, until - now))
         with self._changed:
@@ -184,7 +189,7 @@ class Promises:
         said = Datagram.load(data)
         if said is None or said.receiver != self._me:
             return False
-        if said.kind in {Kind.QUESTION, Kind.CALL, Kind.KNOCK}:
+        if said.kind in {Kind.QUESTION, Kind.INQUIRY, Kind.CALL, Kind.KNOCK}:
             answer = self._answers.answer(said, data)
             if answer is not None:
                 self._net.send(address, port, answer, by=here)
@@ -201,6 +206,6 @@ class Promises:
             if said.kind is Kind.ECHO:
                 self._calls.echoed(said)
             elif (said.counter, said.nonce) == (one.counter, one.nonce):
-                (one.promised if said.kind is Kind.PROMISE else one.refused).add(said.sender)
+                (one.promised if said.kind is one.yes else one.refused).add(said.sender)
                 self._changed.notify_all()
             return True

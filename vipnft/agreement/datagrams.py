@@ -30,7 +30,7 @@ _PART = re.compile(r"[0-9a-f]{0,64}")
 class Kind(enum.IntEnum):
     """What a datagram is: a question for a promise, and both answers; a call, by which one knows
     beforehand whether questions will get there, and its echo; the same of an operator's, who is no
-    life, and has read the store."""
+    life, and has read the store; an inquiry whether one would promise, and that one would."""
 
     QUESTION = 1
     PROMISE = 2
@@ -39,6 +39,8 @@ class Kind(enum.IntEnum):
     ECHO = 5
     KNOCK = 6
     HERE = 7
+    INQUIRY = 8
+    WOULD = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,16 @@ def test_who_asks_gets_the_promises_of_all() -> None:
             promised = one.stand(Ground())
             assert promised.keys() == {"a"}
             assert before < promised["a"] < time.monotonic()
+
+
+def test_whether_one_would_promise_binds_nobody() -> None:
+    with living(*HOSTS) as hosts:
+        a, b, c = hosts.values()
+        asked = replace(question(b, c), firm=False)
+        assert a.ask(asked, LONG_S) == {"b", "c"}
+        c.stand(Ground(contacts={"a": where(a)}))
+        assert a.ask(asked, LONG_S) == {"b"}
+        assert b.stand(Ground()) == c.stand(Ground()) == {}
 
 
 def test_who_may_not_promise_refuses_at_once() -> None:
