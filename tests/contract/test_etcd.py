@@ -1,6 +1,7 @@
 """What can happen to a store in etcd: answers of all kinds, names, data that is lost."""
 
 import contextlib
+import gzip
 import http.server
 import socket
 import socketserver
@@ -29,11 +30,12 @@ _EMPTY = b'{"succeeded": true, "responses": [{"response_range": {}}]}'
 
 
 class _Web(http.server.BaseHTTPRequestHandler):
-    status, body, missing = 200, b"", 0
+    status, body, missing, encoding = 200, b"", 0, "identity"
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(self.status)
+        self.send_header("Content-Encoding", self.encoding)
         self.send_header("Content-Length", str(len(self.body) + self.missing))
         self.end_headers()
         with contextlib.suppress(OSError):  # who has read enough hangs up
@@ -104,6 +106,16 @@ def test_an_answer_without_an_end_is_not_read_to_it(opened: Opener) -> None:
 
 def test_an_answer_cut_short_is_no_answer(opened: Opener) -> None:
     with served(body=b'{"succeeded": true', missing=1) as web, pytest.raises(StoreUnknown):
+        opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT_S)
+
+
+def test_nothing_is_unpacked(opened: Opener) -> None:
+    """3 MB of gzip were 1 GB of memory: an answer is what it is, or none."""
+    body = gzip.compress(b" " * (8 << 20) + _EMPTY)
+    with (
+        served(body=body, encoding="gzip") as web,
+        pytest.raises(StoreRefused, match="without JSON"),
+    ):
         opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT_S)
 
 
