@@ -76,6 +76,26 @@ def test_authentication(own: Etcd, opened: Opener, cluster: str) -> None:
     assert store.transact({"k": version}, {"k": b"d"}, timeout=WAIT_S).done
 
 
+def test_a_role_of_one_hosts_keys_is_enough(own: Etcd, opened: Opener, cluster: str) -> None:
+    """As docs/agents.md has it: who has a host's password can neither fill the store nor beat in
+    another's place."""
+    prefix = f"/vipnft/{cluster}/"
+    grant(own, "web1", "x", f"{prefix}.epoch")
+    every = {"key": b64(prefix), "range_end": b64(f"{prefix[:-1]}0")}
+    perms = [{"permType": "READ", **every}]
+    perms += [{"permType": "READWRITE", "key": b64(prefix + k)} for k in ("table", "host/web1")]
+    for perm in perms:
+        own.ask(0, "auth/role/grant", {"name": "web1s", "perm": perm})
+    enable_authentication(own)
+    store = opened(f"etcd://web1:x@{own.url.removeprefix('etcd://')}")
+    done = store.transact({}, {"host/web1": b"1", "table": b"{}"}, timeout=WAIT_S)
+    assert set(done.snapshot) == {"host/web1", "table"}
+    for key in ("host/web2", "host/web1/x", "order/web1", "junk"):
+        with pytest.raises(StoreRefused, match="permission denied"):
+            store.transact({}, {key: b"x"}, timeout=WAIT_S)
+    assert store.transact({}, {"host/web1": None}, timeout=WAIT_S).done
+
+
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Etcd, Path]]:
     """An etcd that talks only to who has a certificate of its CA."""

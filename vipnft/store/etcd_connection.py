@@ -103,7 +103,10 @@ class Connection:
         with self.post(path, body, token, timeout) as answer:
             content = answer.read(_ANSWER_BYTES + 1)
             if len(content) > _ANSWER_BYTES:
-                raise TooLong(f"it answers more than {_ANSWER_BYTES >> 20} MiB")
+                raise TooLong(
+                    f"it answers more than {_ANSWER_BYTES >> 20} MiB: see what stands below this"
+                    " cluster's keys (etcdctl get --keys-only --prefix /vipnft/)"
+                )
             if answer.length:  # such a read ends early without an error
                 raise http.client.IncompleteRead(content, answer.length)
             return Reply(answer.status, answer.reason, content)
