@@ -176,6 +176,8 @@ CUTS = {
 def fragments4() -> Named:
     bodies: dict[str, tuple[int, Callable[[Ends], bytes], str]] = {
         "SYN": (TCP, lambda e: tcp4(e, data=b"x" * 12), "tcp/80"),
+        "SYN to a closed port": (TCP, lambda e: tcp4(e, dport=81, data=b"x" * 12), ""),
+        "null segment": (TCP, lambda e: tcp4(e, dport=81, flags=0, data=b"x" * 12), ""),
         "datagram": (UDP, lambda e: udp4(e, data=b"y" * 24), "udp/53"),
         "ping": (ICMP, lambda e: echo(e, rest=b"z" * 24), ""),
     }

@@ -64,6 +64,10 @@ OPENS = match(both(payload("tcp", "flags"), ["fin", "syn", "rst", "ack"]), "syn"
 UNRELATED = match(both(payload("tcp", "flags"), ["rst", "ack"]), 0)
 """A segment that belongs to no open connection: one that opens one, or a port scanner's. Both are
 refused with the same reset."""
+_OFFSET: dict[str, Expr] = {
+    "ip": both(payload("ip", "frag-off"), 0x1FFF),
+    "ip6": {"exthdr": {"name": "frag", "field": "frag-off"}},
+}
 _RAW = -300  # libnftables prints priorities by name where it has one
 
 
@@ -206,6 +210,8 @@ def _moves(
             "leave",
             *([question, DROP] for question in questions),
             [match(MARK, "@leaving", "!="), DROP],
+            # A first fragment of 8 bytes hides flags and chunks from what follows (RFC 1858, 3).
+            *([match(_OFFSET[version.header], 1), DROP] for version in served),
             [UNRELATED, DROP],
             [match(L4PROTO, TCP), goto("take")],
             [exists({"sctp chunk": {"name": "init"}}), DROP],
