@@ -7,7 +7,7 @@ from vipnft.agreement.effects import Adopt, Params, Reply, Wish
 from vipnft.agreement.known import Known
 from vipnft.agreement.outlook import Outlook
 from vipnft.agreement.peers import Peers
-from vipnft.agreement.records import Member, Table, members, weights
+from vipnft.agreement.records import TABLE, Member, Table, members, order, weights
 from vipnft.agreement.steps import Step, drained, giving, parties, placeholder, takeover
 from vipnft.model import Owners
 
@@ -50,6 +50,19 @@ class Proposals:
         known, away = self._fellows(said), {self._params.me} | self._peers.quiet(said)
         others = {host: member for host, member in known.items() if host not in away}
         return not (part.owned or part.draining) or not any(weights(others).values())
+
+    def is_over(self, said: Reply, other: Member, version: int) -> bool:
+        """Tell whether a silent life under my name, on another machine, is over. One that carries
+        on by promises may be alive: whom it names would take over from it otherwise, where any of
+        them beats; once they have, nothing is its own."""
+        if other.contact is None or order(said.snapshot, self._params.me).off == version:
+            return True
+        entry = said.snapshot.get(TABLE)
+        if entry and self._params.me not in parties(Table.load(entry.value)):
+            return True
+        living = {h: m for h, m in self._fellows(said).items() if self._peers.has_moved(h)}
+        living = {h: m for h, m in living.items() if h not in self._peers.quiet(said)}
+        return not (other.knows & living.keys() and any(weights(living).values()))
 
     def _fellows(self, said: Reply) -> dict[str, Member]:
         """Return the keys of those that may be given anything: the cluster file's hosts."""

@@ -58,6 +58,10 @@ from vipnft.errors import UsageError
 
 Effects = Generator[Effect, Any, End]
 
+_ELSEWHERE = (
+    "another machine's agent under this name may carry on without the store: silent until others"
+    " took over from it; if it is off for good, say so: vipnft off"
+)
 _TRIES = 5
 """Of giving buckets away while others give theirs."""
 
@@ -243,13 +247,19 @@ class Life:
         """Find my key free, or wait until whoever beats under my name is known dead."""
         me = key_of(self.params.me)
         first = said.snapshot.get(me, NOBODY)
-        member, since = Member.load(first.value), said.now
+        member, since, told = Member.load(first.value), said.now, False
+        yield from self._look(said)
         while member and not self._key.is_mine(first):
             if said.now - since >= patience(member.lease):
-                self._key.bury(first.version)  # it is over
-                break
+                if self._proposals.is_over(said, member, first.version):
+                    self._key.bury(first.version)
+                    break
+                if not told:
+                    yield Note(_ELSEWHERE)
+                told = True
             self.wish = yield Wait()
             said = yield from self._until_known()
+            yield from self._look(said)
             entry = said.snapshot.get(me, NOBODY)
             if entry.version != first.version:
                 if self._key.is_mine(entry):
@@ -259,7 +269,6 @@ class Life:
                     fix="stop it, or give this machine its own name (--host)",
                 )
         self._key.recognize(said.snapshot)
-        yield from self._look(said)
         yield from self._follow(said)
 
     # What was seen, and what is promised by that.

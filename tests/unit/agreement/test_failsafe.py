@@ -6,12 +6,11 @@ F1 to F7 left out; and one paced as real agents are, in which nobody may fall si
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from tests.unit.agreement.world import BUCKETS, OverlapError, explore
-from vipnft.agreement import key, promises, protocol, records
+from vipnft.agreement import promises, protocol, records
 from vipnft.agreement.peers import Peers
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -30,21 +29,8 @@ def _always(owner: type, name: str, value: object) -> Break:
     return lambda monkeypatch: monkeypatch.setattr(owner, name, lambda *_: value)
 
 
-def _only_the_last_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key.Key, "asked", property(lambda self: self._named))
-
-
 def _all_but_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "are_all", lambda asked, promised: len(asked - promised) <= 1)
-
-
-def _before_the_fence(monkeypatch: pytest.MonkeyPatch) -> None:
-    ground = promises.Pledges.ground
-
-    def willing(self: promises.Pledges) -> promises.Ground:
-        return replace(ground(self), willing=True)
-
-    monkeypatch.setattr(promises.Pledges, "ground", willing)
 
 
 def _nothing(_: pytest.MonkeyPatch) -> None:
@@ -53,16 +39,21 @@ def _nothing(_: pytest.MonkeyPatch) -> None:
 
 BROKEN: dict[str, Break] = {
     "F1": _always(records.Member, "yields_to", True),
-    "F2": _only_the_last_known,
     "F3": _always(Peers, "promised", None),
     "F4": _always(promises.Ground, "spares", True),
     "F5": _always(promises.Ground, "is_current", True),
     "F6": _nothing,
-    "F7": _before_the_fence,
     "all": _all_but_one,
 }
-SEEDS: dict[str, tuple[int, int]] = {}
-"""Found by chance: the seed, and after how many steps."""
+SEEDS = {
+    "F1": (228, 965),
+    "F3": (11, 373),
+    "F4": (11, 356),
+    "F5": (91, 304),
+    "F6": (11, 362),
+    "all": (11, 365),
+}
+"""Found by chance: the seed, and after how many steps. For F2 and F7 see test_outage."""
 
 
 @pytest.mark.parametrize("rule", SEEDS)

@@ -3,7 +3,9 @@
 Nobody falls silent without need; who must, does within a lease, and comes back.
 """
 
+import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +13,8 @@ from tests.unit.agreement.stage import Stage
 from tests.unit.agreement.world import BUCKETS, LEASE, NAMES, Host, OverlapError
 from vipnft.agreement import key
 from vipnft.agreement.effects import Reply, Transact
-from vipnft.agreement.records import Member, key_of, patience
+from vipnft.agreement.promises import Pledges
+from vipnft.agreement.records import TABLE, Member, key_of, patience
 
 NEVER = 0.01  # seconds without an answer: less than any gap that is one
 SEEDS = range(3)
@@ -103,6 +106,51 @@ def test_the_store_goes_away_in_the_midst_of_moves(seed: int) -> None:
     assert len(stage.serving()) >= len(before) - 1
     stage.run(3)
     assert sorted(stage.serving()) == [*range(BUCKETS)]
+
+
+class _Late(Stage):
+    """Where a's takeover from b is done a second late, and a ends and begins anew meanwhile."""
+
+    is_sent = False
+
+    def _transact(self, host: Host, request: Transact) -> Reply | None:
+        is_takeover = TABLE in request.puts and key_of("b") in request.versions
+        if self.is_sent or not is_takeover:
+            return super()._transact(host, request)
+        self.is_sent = True
+        self.after(1.0, lambda: self.execute(request))
+        self.away["a"] = math.inf
+        return None
+
+
+def begun_anew(broken: str) -> None:
+    stage = _Late(broken=broken)
+    stage.begin("a", "b")
+    stage.run(8)
+    began = stage.now
+    stage.stopped["b"], stage.away["b"] = began + 1.3, began + 10
+    while not stage.is_sent:
+        stage.run(0.01)
+    stage.hosts["a"].end()
+    del stage.away["a"]
+    stage.begin("a")
+    while not stage.hosts["a"].ground.contacts:
+        stage.run(0.001)
+    stage.stopped["a"] = began + 2.3  # it has looked, and written nothing yet
+    stage.run(began + 4 - stage.now)
+    assert stage.hosts["a"].owned
+    assert not stage.hosts["b"].leased(stage.now)
+
+
+def test_nothing_is_promised_before_the_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F7: what a's earlier life sent to the store, its new life doesn't know. (Where secrets are
+    made anew for each life, b could not ask the new one either: two locks on one door.)"""
+    begun_anew("F7")
+    ground = Pledges.ground
+    monkeypatch.setattr(Pledges, "ground", lambda self: replace(ground(self), willing=True))
+    begun_anew("")
+    with pytest.raises(OverlapError):
+        begun_anew("F7")
 
 
 class _Unanswered(Stage):

@@ -111,8 +111,8 @@ class World:
         self.cut: dict[tuple[str, str], float] = {}  # what one host sends another is lost
 
     def start(self, host: Host) -> None:
-        known = self.draw.random() < 0.5
-        former = frozenset({f"{host.name}{host.life}"} if known else ())
+        known = not self.lossy or self.draw.random() < 0.5
+        former = frozenset({f"{host.name}{host.life}"} if known else ())  # after a boot nobody is
         host.life += 1
         life = 0 if self.broken == "F7" else host.life  # there, secrets outlast lives, too
         secret = f"{NAMES.index(host.name):016x}{life:016x}"
