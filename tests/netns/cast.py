@@ -116,10 +116,11 @@ class Heard:
         times = self.answers[client]
         return max(b - a for a, b in itertools.pairwise(times))
 
-    def lost(self) -> int:
-        """Return how many questions were never answered, before each client's last answer."""
+    def lost(self, *clients: str) -> int:
+        """Return how many questions were not answered, of these clients or of all, before each
+        one's last answer."""
         missing = 0
-        for file in self.files.values():
+        for file in (self.files[client] for client in clients or self.files):
             answered = {
                 int(n) for n in re.findall(r"bytes from .* icmp_seq=(\d+)", file.read_text())
             }

@@ -17,10 +17,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.cast import Agents, Heard, clients_of, pinging
+from tests.netns.cast import Agents, clients_of, pinging
 from tests.netns.conftest import LabUp
 from tests.netns.support import shell, until
-from tests.netns.test_etcd_faults import CUTS, Etcd, answered, over_etcd
+from tests.netns.test_etcd_faults import (
+    CUTS,
+    PASSWORD,
+    REFUSALS,
+    Etcd,
+    answered,
+    over_etcd,
+    with_users,
+    write_right,
+)
 from tests.netns.test_failover import LONG_S, even, once, two_each, with_lease
 from vipnft.lab import plan
 from vipnft.lab.lab import Lab
@@ -48,12 +57,19 @@ class Witness(threading.Thread):
         self.join()
 
 
-def unanswered(heard: Heard, lease: float, witness: Witness) -> int:
-    """Return how many questions were not answered; skip where nobody can tell whose fault it is."""
-    lost = heard.lost()
-    if lost and witness.worst > lease / 10:
-        pytest.skip(f"{lost} unanswered, but this machine stood still for {witness.worst:.2f} s")
-    return lost
+@contextlib.contextmanager
+def watching(lease: float = LONG_S) -> Iterator[None]:
+    """Skip what fails where nobody can tell whose fault it is."""
+    witness = Witness()
+    witness.start()
+    try:
+        yield
+    except AssertionError as error:
+        if witness.worst > lease / 10 and "two hosts answered" not in str(error):
+            pytest.skip(f"this machine stood still for {witness.worst:.2f} s: {error}")
+        raise
+    finally:
+        witness.close()
 
 
 def failsafe(
@@ -146,9 +162,7 @@ def test_all_of_etcd_is_away_and_nobody_notices(
 ) -> None:
     lab = lab_up(hosts=4)
     away, back = AWAYS[how]
-    witness = Witness()
-    with failsafe(lab, tmp_path, 3, lease) as (cast, etcd), contextlib.closing(witness):
-        witness.start()
+    with failsafe(lab, tmp_path, 3, lease) as (cast, etcd), watching(lease):
         with pinging(lab, tmp_path, two_each(cast)) as heard:
             away(etcd)
             carried(cast, *lab.hosts)
@@ -158,7 +172,7 @@ def test_all_of_etcd_is_away_and_nobody_notices(
                 until(partial(cast.says, host, "the store answers again"), what="its end")
             even(cast)
         once(heard)
-        assert unanswered(heard, lease, witness) == 0
+        assert heard.lost() == 0
         for host in lab.hosts:
             assert "SILENT" not in cast.log(host)
             assert "took over" not in cast.log(host)
@@ -168,21 +182,23 @@ def test_all_of_etcd_is_away_and_nobody_notices(
 def test_a_host_cut_off_from_etcd_alone_serves_on(lab_up: LabUp, tmp_path: Path, way: str) -> None:
     """And moves of others go on around it."""
     lab = lab_up(hosts=4)
-    with failsafe(lab, tmp_path) as (cast, etcd):
+    with failsafe(lab, tmp_path) as (cast, etcd), watching():
+        mine = clients_of(lab, cast.look()["web2"]["owned"], 2)
         with pinging(lab, tmp_path, two_each(cast)) as heard:
             with cut(lab, "web2", *from_etcd(*CUTS[way])):
                 carried(cast, "web2")
+                # Who was heard half a lease ago may be given something: then he is taken over.
+                until(lambda: cast.look()["web2"]["state"] == "unheard", what="web2's silence")
                 shell(lab, "web1", f"vipnft drain web3 --store {etcd.url}")
                 until(lambda: cast.owned()[2] == 0, what="web3 to give")
                 assert cast.owned()[1] == 64, "taken from, or given to, who can't hear of it"
-                assert cast.look()["web2"]["state"] == "unheard"
                 heard.more(AWAY)
                 assert cast.owned()[1] == 64
+                assert heard.lost(*mine) == 0
             until(partial(cast.says, "web2", "the store answers again"), what="its end")
             shell(lab, "web1", f"vipnft resume web3 --store {etcd.url}")
             even(cast)
         once(heard)
-        assert heard.lost() == 0
 
 
 def test_a_host_cut_off_from_etcd_and_from_another_is_taken_over(
@@ -267,7 +283,7 @@ def test_nothing_that_an_outsider_sends_is_a_promise(lab_up: LabUp, tmp_path: Pa
     whom web3 no longer promises anything, falls silent all the same, and is taken over."""
     lab = lab_up(hosts=4)
     root = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    with failsafe(lab, tmp_path) as (cast, _), contextlib.ExitStack() as stack:
+    with failsafe(lab, tmp_path) as (cast, _), watching(), contextlib.ExitStack() as stack:
         heard = stack.enter_context(pinging(lab, tmp_path, two_each(cast)))
         log = (tmp_path / "outsider").open("w+")
         evil = lab.popen("segment", [*OUTSIDER, *lab.hosts], stdout=log, env=root)
@@ -307,6 +323,59 @@ def cut_output(lab: Lab, host: str, number: int) -> Iterator[None]:
         shell(lab, host, "nft delete table inet cut2")
 
 
+def change_password(password: str, etcd: Etcd) -> None:
+    """With it go all tokens that were given for the old one."""
+    assert "error" not in etcd.ask("auth/user/changepw", name="vip", password=password)
+
+
+def take_role(etcd: Etcd) -> None:
+    assert "error" not in etcd.ask("auth/user/revoke", name="vip", role="vips")
+
+
+def give_role(etcd: Etcd) -> None:
+    assert "error" not in etcd.ask("auth/user/grant", user="vip", role="vips")
+
+
+REFUSED = REFUSALS | {
+    "another password": (
+        partial(change_password, "another"),
+        partial(change_password, PASSWORD),
+    ),
+    "role revoked": (take_role, give_role),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSED)
+def test_a_store_that_refuses_is_as_one_that_is_away(
+    lab_up: LabUp, tmp_path: Path, refusal: str
+) -> None:
+    """A line when promises carry it, one a minute, and one when it is over."""
+    lab = lab_up(hosts=2)
+    etcd = Etcd(lab, tmp_path, 1, "--quota-backend-bytes=3000000")
+    if refusal != "no space":
+        with_users(etcd)
+        etcd.login = f"vip:{PASSWORD}@"
+        write_right(etcd, "READWRITE")
+    refuse, give = REFUSED[refusal]
+    with_lease(lab, LONG_S)
+    with over_etcd(lab, tmp_path, on_store_loss=StoreLoss.FAILSAFE, etcd=etcd) as (cast, _):
+        before = {host: len(cast.log(host).splitlines()) for host in lab.hosts}
+        with watching(), pinging(lab, tmp_path, two_each(cast)) as heard:
+            refuse(etcd)
+            carried(cast, *lab.hosts)
+            heard.more(AWAY)
+            give(etcd)
+            for host in lab.hosts:
+                until(partial(cast.says, host, "the store answers again"), what="its end")
+            even(cast)
+        once(heard)
+        assert heard.lost() == 0
+        for host in lab.hosts:
+            said = cast.log(host).splitlines()[before[host] :]
+            told = [line for line in said if "late" not in line]
+            assert len(told) == 2, told
+
+
 def test_all_members_are_restored_from_an_old_backup(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=4)
     with failsafe(lab, tmp_path, 3) as (cast, etcd):
@@ -336,8 +405,8 @@ def two_each_of(cast: Agents) -> list[str]:
 
 def test_a_new_life_in_place_keeps_port_and_promises(lab_up: LabUp, tmp_path: Path) -> None:
     """SIGHUP: another secret at the same port; the next outage finds all of them."""
-    lab = lab_up(hosts=3)
-    with failsafe(lab, tmp_path) as (cast, etcd):
+    lab = lab_up(hosts=2)
+    with failsafe(lab, tmp_path) as (cast, etcd), watching():
         for host in lab.hosts:
             cast.running[host].send_signal(signal.SIGHUP)
         for host in lab.hosts:
