@@ -1,4 +1,4 @@
-.PHONY: help demo test check fix fuzz audit lock package machines machines-netns golden bench bench-start bench-moves bench-failover chaos setup setup-test
+.PHONY: help demo test check fix fuzz model audit lock package machines machines-netns golden bench bench-start bench-moves bench-failover chaos setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
@@ -30,6 +30,9 @@ fix: setup ## format, and mend what the linter can mend
 
 fuzz: setup ## a million inputs into every reader of what others write; N=1000: so many; SEED=7: again
 	@$(BIN)/python -m tests.fuzz $(or $(N),1000000) $(SEED)
+
+model: setup ## ten million steps of the model of agents that lose the store; N=1000: so many; SEED=7: again
+	@$(BIN)/python -m tests.unit.agreement.long $(or $(N),10000000) $(SEED)
 
 machines: package ## the package, on real machines under QEMU (root); KERNEL=6.1, or 6.12: one of them
 	@.ci/setup $(MACHINES)

@@ -147,7 +147,8 @@ class Member:
     def dump(self) -> bytes:
         """Return it as the store holds it."""
         known = asdict(self)
-        known["hold"] = known.pop("hold_on_loss")
+        # To agents that know of no promises: its silence does not say that it is dead.
+        known["hold"] = known.pop("hold_on_loss") or self.contact is not None
         known["knows"], known["unheard"] = sorted(self.knows), sorted(self.unheard)
         return json.dumps(known).encode()
 
@@ -157,16 +158,17 @@ class Member:
         """Read what `dump` wrote; None for anything else: no agent beats there."""
         try:
             found = _document(value, _MEMBER_BYTES)
+            contact = _contact(found.get("contact"))
             return Member(
                 _text(found["incarnation"]),
                 _number(found["beat"], _MOST),
                 _seconds(found["lease"]),
                 _number(found["weight"], _MOST_WEIGHT),
                 Standing(found["standing"]),
-                _flag(found["hold"]),
+                _flag(found["hold"]) and contact is None,
                 _number(found.get("taken", 0), _MOST),
                 _names(found.get("knows", [])),
-                _contact(found.get("contact")),
+                contact,
                 _names(found.get("unheard", [])),
             )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):

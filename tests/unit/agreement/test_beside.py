@@ -7,6 +7,7 @@ import pytest
 
 from vipnft.agreement import records
 from vipnft.agreement.effects import Params, Reply, Transact, Wait, Wish
+from vipnft.agreement.outlook import Outlook
 from vipnft.agreement.protocol import Life
 from vipnft.agreement.records import Member, Table, key_of
 from vipnft.model import Entry
@@ -53,6 +54,16 @@ def beside(
         effect = live.send(result)
         owners.append(Table.load(store[records.TABLE].value).owners)
     return owners
+
+
+def test_what_those_own_that_can_not_hear_stays_and_the_rest_is_shared() -> None:
+    """c can't hear, b is gone: its three buckets go to a and d by what is left, none from c."""
+    owners = ("a", "b", "b", "b", "c", "d")
+    target = Outlook("a").target({"a": 1, "c": 0, "d": 1}, owners, None, {"c"})
+    assert target[4] == "c"
+    assert sorted((target.count("a"), target.count("d"))) == [2, 3]
+    assert target[0] == "a"
+    assert target[5] == "d"
 
 
 def test_who_was_not_seen_to_move_is_given_nothing() -> None:

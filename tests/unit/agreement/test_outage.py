@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.agreement.stage import Stage
+from tests.unit.agreement.stage import BEAT, Stage
 from tests.unit.agreement.world import BUCKETS, LEASE, NAMES, Host, OverlapError
-from vipnft.agreement import key
-from vipnft.agreement.effects import Reply, Transact
+from vipnft.agreement import key, records
+from vipnft.agreement.effects import Grant, Note, Params, Reply, Stand, Transact, Wait, Wish
 from vipnft.agreement.promises import Pledges
-from vipnft.agreement.records import TABLE, Member, key_of, patience
+from vipnft.agreement.protocol import Life
+from vipnft.agreement.records import TABLE, Member, Standing, key_of, patience
 
 NEVER = 0.01  # seconds without an answer: less than any gap that is one
 SEEDS = range(3)
@@ -41,6 +42,19 @@ def test_nobody_is_silent_while_all_hear_each_other(
     stage.run(20)
     assert stage.dark < NEVER
     assert stage.by_promise > 15 * len(hosts)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_was_dead_before_is_not_asked_in_the_next_outage_nor_the_one_after(seed: int) -> None:
+    """Though with each return of the store all have their patience again."""
+    stage = settled(seed)
+    stage.kill(stage.hosts["d"])
+    stage.run(8)
+    stage.forget()
+    for _ in range(3):
+        stage.away = dict.fromkeys(NAMES, stage.now + 3)
+        stage.run(3.5)
+    assert stage.dark < NEVER
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -106,6 +120,95 @@ def test_the_store_goes_away_in_the_midst_of_moves(seed: int) -> None:
     assert len(stage.serving()) >= len(before) - 1
     stage.run(3)
     assert sorted(stage.serving()) == [*range(BUCKETS)]
+
+
+def test_beside_one_that_promises_nothing_all_are_as_under_fence() -> None:
+    """As while hosts are upgraded in turn."""
+    stage = Stage()
+    stage.old = {"c"}
+    stage.begin(*NAMES)
+    stage.run(8)
+    stage.away = dict.fromkeys(NAMES, stage.now + 5)
+    stage.run(LEASE)
+    assert stage.serving() == {}
+    stage.run(6)
+    assert sorted(stage.serving()) == [*range(BUCKETS)]
+    assert stage.by_promise == 0
+
+
+def last_one(seed: int, *, stops: bool) -> Stage:
+    """Return a stage where a and b were, then b alone, then nobody; a is back."""
+    stage = settled(seed, ["a", "b"])
+    stage.kill(stage.hosts["a"])
+    stage.run(5)
+    assert {*stage.serving().values()} == {"b"}
+    if stops:
+        stage.hosts["b"].standing = Standing.STOPPING
+        stage.run(2)
+        assert stage.hosts["b"].agent is None
+    else:
+        stage.kill(stage.hosts["b"])
+    stage.begin("a")
+    stage.run(10)
+    return stage
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_was_not_named_takes_over_by_an_operators_word_alone(seed: int) -> None:
+    """b named nobody: it may be alive, without the store, and ask nobody."""
+    stage = last_one(seed, stops=False)
+    assert stage.serving() == {}
+    off = records.Order(off=stage.store[key_of("b")].version)
+    stage.put(records.order_of("b"), off.dump())
+    stage.run(2)
+    assert {*stage.serving().values()} == {"a"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_stops_with_nobody_to_give_to_leaves_all_to_anybody(seed: int) -> None:
+    assert {*last_one(seed, stops=True).serving().values()} == {"a"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_another_machine_waits_while_its_name_may_live_on_without_the_store(seed: int) -> None:
+    """b is cut off from the store alone, and b's name is given to another machine."""
+    stage = settled(seed)
+    cut_off = stage.hosts["b"]
+    stage.away["b"] = stage.now + 20
+    stage.run(2)
+    notes: list[str] = []
+    params = Params("b", "another", LEASE, BUCKETS, frozenset(NAMES), failsafe=True)
+    other = Life(params, Wish(1)).live()
+    effect = next(other)
+    for _ in range(200):
+        stage.run(BEAT / 4)
+        assert not isinstance(effect, Grant)
+        if isinstance(effect, Note):
+            notes.append(effect.text)
+        result: object = None
+        if isinstance(effect, Transact):
+            assert not effect.puts
+            result = Reply(True, dict(stage.store), stage.now)
+        elif isinstance(effect, Stand):
+            result = {}
+        elif isinstance(effect, Wait):
+            result = Wish(1)
+        effect = other.send(result)
+    assert cut_off.leased(stage.now)
+    assert len(notes) == 1
+
+
+def test_nobody_looks_out_for_what_a_host_without_the_store_can_not_give() -> None:
+    """Its buckets stay with it in what is planned, or all would look at the store all the time."""
+    stage = settled()
+    before = stage.transactions
+    stage.run(5)
+    usual = stage.transactions - before
+    stage.away["b"] = stage.now + 20
+    stage.run(5)
+    before = stage.transactions
+    stage.run(5)
+    assert stage.transactions - before < 2 * usual
 
 
 class _Late(Stage):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from vipnft.agreement.records import (
     TABLE,
     AgreementError,
+    Contact,
     Member,
     Order,
     Standing,
@@ -42,6 +43,42 @@ def test_a_member_is_written_as_its_format_says() -> None:
     member = Member("a1b2", 7, 1.0, 2, Standing.SERVING, False, 9, frozenset({"b"}))
     assert json.loads(member.dump()) == GOOD
     assert Member.load(member.dump()) == member
+
+
+def test_agents_that_know_of_no_promises_take_one_that_asks_for_one_that_holds() -> None:
+    """They would take over from it by its silence else, though it named them not."""
+    contact = Contact(("192.0.2.1", "2001:db8::1"), 5520, "0a" * 16)
+    member = Member("a1b2", 7, 1.0, 2, knows=frozenset({"b"}), contact=contact)
+    assert json.loads(member.dump())["hold"] is True
+    assert Member.load(member.dump()) == member
+    assert member.yields_to("b")
+    assert not member.yields_to("c")
+
+
+def test_what_an_older_agent_wrote_promises_nothing_and_yields_to_everybody() -> None:
+    old = {key: GOOD[key] for key in list(GOOD)[:7]}
+    member = Member.load(json.dumps(old).encode())
+    assert member is not None
+    assert (member.contact, member.knows) == (None, frozenset())
+    assert member.yields_to("c")
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        {"addresses": [], "port": 1, "secret": "0a" * 16},
+        {"addresses": ["192.0.2.1"] * 9, "port": 1, "secret": "0a" * 16},
+        {"addresses": ["web1"], "port": 1, "secret": "0a" * 16},
+        {"addresses": ["192.0.2.1"], "port": 0, "secret": "0a" * 16},
+        {"addresses": ["192.0.2.1"], "port": 65536, "secret": "0a" * 16},
+        {"addresses": ["192.0.2.1"], "port": 1, "secret": "0a"},
+        {"addresses": ["192.0.2.1"], "port": 1},
+        *JUNK[1:],
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_contact_at_which_nobody_could_be_asked_makes_no_member(contact: Any) -> None:
+    assert Member.load(json.dumps(GOOD | {"contact": contact}).encode()) is None
 
 
 @pytest.mark.parametrize("key", GOOD)

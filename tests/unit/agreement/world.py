@@ -103,11 +103,13 @@ class World:
         self.hosts = {n: Host(n, self.draw.uniform(0.96, 1.04)) for n in NAMES}
         self.steps = self.moved = self.refused = self.off = self.by_promise = self._late = 0
         self.served = 0.0
+        self.transactions = 0
         self.lossy = True  # requests, answers and promises are lost by chance, or late
         self.pace = self.draw.choice((0.2, 0.5, 1)) if failsafe else 1
         self.away: dict[str, float] = {}  # hosts without the store, until when
         self.stopped: dict[str, float] = {}  # whose agent stands still; its promises don't
         self.mute: dict[str, float] = {}  # whom the store answers, and lets write nothing
+        self.old: set[str] = set()  # whose agents know of no promises
         self.cut: dict[tuple[str, str], float] = {}  # what one host sends another is lost
 
     def start(self, host: Host) -> None:
@@ -116,7 +118,8 @@ class World:
         host.life += 1
         life = 0 if self.broken == "F7" else host.life  # there, secrets outlast lives, too
         secret = f"{NAMES.index(host.name):016x}{life:016x}"
-        host.contact = Contact(("192.0.2.1",), 5520, secret) if self.failsafe else None
+        failsafe = self.failsafe and host.name not in self.old
+        host.contact = Contact(("192.0.2.1",), 5520, secret) if failsafe else None
         params = Params(
             host.name,
             f"{host.name}{host.life}",
@@ -125,7 +128,7 @@ class World:
             frozenset(NAMES),
             former=former,
             hold_on_loss=self.hold,
-            failsafe=self.failsafe,
+            failsafe=failsafe,
             contact=host.contact,
         )
         host.agent = Life(params, Wish(1)).live()
@@ -332,6 +335,7 @@ class World:
     # The store.
 
     def _transact(self, host: Host, request: Transact) -> Reply | None:
+        self.transactions += 1
         versions = dict(request.versions)
         if self.broken == "beat condition" and key_of(host.name) in request.puts:
             versions.pop(records.TABLE, None)
