@@ -20,9 +20,9 @@ Break = Callable[[pytest.MonkeyPatch], None]
 def test_no_overlap_in_100_000_steps(tenth: int) -> None:
     worlds = [explore(seed, 2500, failsafe=True) for seed in range(tenth * 4, tenth * 4 + 4)]
     assert sum(world.steps for world in worlds) == 10_000
-    assert sum(world.by_promise for world in worlds) > 5, "nobody ever carried on by promises"
-    assert sum(world.moved for world in worlds) > 200, "hardly anything ever moved"
-    assert sum(world.served for world in worlds) > 10_000 * BUCKETS * 0.25
+    assert sum(world.by_promise for world in worlds) > 3, "nobody ever carried on by promises"
+    assert sum(world.moved for world in worlds) > 100, "hardly anything ever moved"
+    assert sum(world.served for world in worlds) > 10_000 * BUCKETS * 0.1
 
 
 def _always(owner: type, name: str, value: object) -> Break:
