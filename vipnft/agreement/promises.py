@@ -127,9 +127,12 @@ class Pledges:
         held = {}
         for host in {*newest, *self._held}:
             owned, draining = newest.get(host, (set(), set()))
+            before = self._held.get(host, [])
+            if before and (before[0].owned, before[0].draining) == (owned, draining):
+                held[host] = before  # most have what they had, and digests take time
+                continue
             now = _Part(owned, draining, part(owned, draining))
-            older = [one for one in self._held.get(host, []) if one.is_within(now)]
-            held[host] = [now, *older][:_PARTS]
+            held[host] = [now, *(one for one in before if one.is_within(now))][:_PARTS]
         self._held = held
 
     def ground(self) -> Ground:

@@ -11,6 +11,7 @@ from tests.fuzz.alone import BUCKETS, HOSTS, LEASE, One
 from vipnft.agreement.effects import Wish
 from vipnft.agreement.records import (
     TABLE,
+    Contact,
     Member,
     Order,
     Standing,
@@ -44,6 +45,15 @@ JUNK = st.one_of(
         st.sampled_from(Standing),
         st.booleans(),
         st.integers(0, 2**60),
+    ).map(Member.dump),
+    st.builds(
+        Member,
+        st.sampled_from(["evil", "a1"]),
+        st.integers(0, 9),
+        st.floats(0.2, LONGEST),
+        st.integers(0, 1000),
+        knows=st.frozensets(st.sampled_from(["a", "b", "evil"])),
+        contact=st.just(Contact(("192.0.2.1",), 5520, "0a" * 16)),
     ).map(Member.dump),
     st.builds(Order, st.none() | st.integers(1, 1000), st.just(False)).map(Order.dump),
 )
