@@ -40,6 +40,13 @@ class Stage(World):
                 self._turn(self.hosts[name])
             self.look()
 
+    def heal(self) -> None:
+        """Mend whatever was broken, and start what is dead."""
+        for faults in (self.away, self.mute, self.cut, self.stopped):
+            faults.clear()
+        self._ready = {name: min(at, self.now + BEAT) for name, at in self._ready.items()}
+        self.begin(*(name for name, host in self.hosts.items() if host.agent is None))
+
     def forget(self) -> None:
         """Measure from now on for how long a bucket is not served."""
         self.dark, self._seen = 0.0, dict.fromkeys(range(BUCKETS), self.now)

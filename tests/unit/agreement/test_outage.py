@@ -198,6 +198,32 @@ def test_another_machine_waits_while_its_name_may_live_on_without_the_store(seed
     assert len(notes) == 1
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_all_is_served_again_after_whatever_was(seed: int) -> None:
+    stage = settled(seed)
+    for _ in range(60):
+        stage.run(stage.draw.uniform(0, 1))
+        host = stage.hosts[stage.draw.choice(NAMES)]
+        match stage.draw.choice(
+            ("fault", "fault", "fault", "end", "kill", "begin", "key", "table")
+        ):
+            case "fault":
+                stage.fault()
+            case "end":
+                host.end()
+            case "kill":
+                stage.kill(host)
+            case "begin" if host.agent is None:
+                stage.begin(host.name)
+            case "key":
+                stage.store.pop(key_of(host.name), None)
+            case "table":
+                stage.store.pop(TABLE, None)
+    stage.heal()
+    stage.run(12)
+    assert sorted(stage.serving().values()) == [*NAMES]
+
+
 def test_nobody_looks_out_for_what_a_host_without_the_store_can_not_give() -> None:
     """Its buckets stay with it in what is planned, or all would look at the store all the time."""
     stage = settled()

@@ -180,10 +180,11 @@ class World:
             value = self.draw.choice((b"{", Member("evil", 1, LEASE, 3).dump()))
             self.put(key_of(self.draw.choice((*NAMES, "evil"))), value)
         if self.failsafe and chance() < 0.005:
-            self._fault(self.draw.choice(("away", "away", "mute", "cut", "cut", "island", "stop")))
+            self.fault()
 
-    def _fault(self, kind: str) -> None:
+    def fault(self) -> None:
         """Cut some off from the store or from each other, or stop them, for some seconds."""
+        kind = self.draw.choice(("away", "away", "mute", "cut", "cut", "island", "stop"))
         share = self.draw.choice((0.2, 0.5, 1))
         some = [n for n in NAMES if self.draw.random() < share]
         long, short = (self.now + self.draw.expovariate(rate) for rate in (0.2, 0.7))
