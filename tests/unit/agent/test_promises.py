@@ -1,9 +1,11 @@
 """Promises over real sockets, on addresses of the loopback."""
 
 import itertools
+import select
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -111,6 +113,44 @@ def test_nothing_counts_of_what_an_outsider_sends() -> None:
             evil.sendto(data, (where(to).addresses[0], where(to).port))
         assert b.stand(b._answers.ground) == {}
         assert a.ask(question(b), LONG_S) == {"b"}
+
+
+def test_a_promise_is_good_for_its_own_question_alone() -> None:
+    """Whatever b once said to a is worth nothing later, nor is what c says, or an inquiry's."""
+    with living("a") as hosts, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as b:
+        (a,) = hosts.values()
+        b.bind((HOSTS["b"], 0))
+        contact = Contact((HOSTS["b"],), b.getsockname()[1], SECRETS["b"])
+        kept: list[Datagram] = []
+
+        def answer(made: Callable[[Datagram], list[Datagram]]) -> frozenset[str]:
+            """Ask b, who says what is made of the question; return who promised."""
+
+            def say() -> None:
+                said = Datagram.load(b.recv(2048))
+                assert said
+                kept.append(said)
+                for one in made(said):
+                    sealed = one.sealed(where(a).secret, SECRETS["b"])
+                    b.sendto(sealed, (where(a).addresses[0], where(a).port))
+
+            other = threading.Thread(target=say)
+            other.start()
+            found = a.ask(Ask({"b": contact}, 7, ""), 0.3)
+            other.join()
+            while select.select([b], [], [], 0)[0]:
+                b.recv(2048)  # the same question, again
+            return found
+
+        assert answer(lambda said: [said.answer(Kind.PROMISE)]) == {"b"}
+        former = kept[0].answer(Kind.PROMISE)
+        nothing = frozenset[str]()
+        assert answer(lambda _: [former]) == nothing
+        assert answer(lambda said: [replace(former, counter=said.counter)]) == nothing
+        assert answer(lambda said: [replace(former, nonce=said.nonce)]) == nothing
+        assert answer(lambda said: [replace(said.answer(Kind.PROMISE), sender="c")]) == nothing
+        assert answer(lambda said: [said.answer(Kind.WOULD)]) == nothing
+        assert answer(lambda said: [former, said.answer(Kind.PROMISE)]) == {"b"}
 
 
 class Clock:
