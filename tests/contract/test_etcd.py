@@ -3,11 +3,14 @@
 import contextlib
 import gzip
 import http.server
+import json
+import shutil
 import socket
 import socketserver
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,11 +25,12 @@ from vipnft.store.contract import (
     StoreUnknown,
     StoreUnreachable,
 )
+from vipnft.store.etcd_connection import Connection, Reply
 
 pytestmark = pytest.mark.etcd
 
 
-_EMPTY = b'{"succeeded": true, "responses": [{"response_range": {}}]}'
+_EMPTY = b'{"header": {"revision": "7"}, "succeeded": true, "responses": [{"response_range": {}}]}'
 
 
 class _Web(http.server.BaseHTTPRequestHandler):
@@ -304,3 +308,53 @@ def test_an_epoch_that_is_no_number(etcd: Etcd, opened: Opener, cluster: str) ->
     with pytest.raises(StoreCorrupt) as raised:
         opened(etcd.url).transact({}, {}, timeout=WAIT_S)
     assert f"etcdctl del --prefix /vipnft/{cluster}/" in raised.value.fix
+
+
+def test_a_store_from_a_backup_is_seen_as_it_is(own: Etcd, opened: Opener, tmp_path: Path) -> None:
+    """Its revisions went back, and have grown beyond what was known before anybody looked."""
+    store, other = opened(own.url), opened(own.url)
+    old = store.transact({}, {"a": b"old", "b": b"old"}, timeout=WAIT_S).snapshot["a"]
+    own.kill()
+    shutil.copytree(tmp_path / "m0", tmp_path / "backup")
+    own.start()
+    new = store.transact({}, {"a": b"new", "b": b"new"}, timeout=WAIT_S).snapshot["a"]
+    own.kill()
+    shutil.rmtree(tmp_path / "m0")
+    (tmp_path / "backup").rename(tmp_path / "m0")
+    own.start()
+    for _ in range(9):
+        other.transact({}, {"c": b"grown"}, timeout=WAIT_S)
+    answer = store.transact({"a": new.version}, {"b": b"lost"}, timeout=WAIT_S, brief=True)
+    assert not answer.done
+    assert answer.snapshot["a"] == old
+    assert {key: entry.value for key, entry in answer.snapshot.items()} == {
+        "a": b"old", "b": b"old", "c": b"grown",
+    }  # fmt: skip
+
+
+def test_a_beat_is_short_however_many_hosts_there_are(
+    etcd: Etcd, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 100 others that have all changed since, and a table of 65,536 buckets."""
+    lengths: list[int] = []
+    ask = Connection.ask
+
+    def counting(self: Connection, path: str, body: Any, *more: Any) -> Reply:
+        reply = ask(self, path, body, *more)
+        lengths.append(len(json.dumps(body)) + len(reply.body))
+        return reply
+
+    store, other = opened(etcd.url), opened(etcd.url)
+    many: dict[str, bytes | None] = {f"host/web{n}": b"x" * 150 for n in range(100)}
+    other.transact({}, {"table": b"t" * 500_000}, timeout=WAIT_S)
+    other.transact({}, many, timeout=WAIT_S)
+    seen = store.transact({}, {"host/me": b"y" * 150}, timeout=WAIT_S).snapshot
+    other.transact({}, many, timeout=WAIT_S)
+    versions = {key: seen[key].version for key in ("table", "host/me")}
+    monkeypatch.setattr(Connection, "ask", counting)
+    beat = store.transact(versions, {"host/me": b"z" * 150}, timeout=WAIT_S, brief=True)
+    assert beat.done
+    assert sum(lengths) < 2000
+    look = store.transact({}, {}, timeout=WAIT_S)
+    assert lengths.pop() < 100 * 500, "and a look brings no table that is known"
+    assert look.snapshot.keys() == {"table", "host/me", *many}

@@ -301,3 +301,52 @@ def test_who_watches_a_key_is_told(backend: Backend, store: Store, opened: Opene
     assert hinted(fd)
     watcher.close()
     assert "etcd watch" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_is_known_already_is_never_taken_for_what_is_there(
+    backend: Backend, opened: Opener
+) -> None:
+    """Two who write and delete in turn, see after each step what one sees who knows nothing."""
+    chance, stores = random.Random(7), [opened(backend.url), opened(backend.url)]
+    for step in range(150):
+        store, key = chance.choice(stores), f"k{chance.randrange(5)}"
+        value = None if chance.random() < 0.4 else f"{step}".encode()
+        seen = store.transact({}, {}, timeout=WAIT_S).snapshot
+        version = seen[key].version if key in seen else 0
+        guard = {key: version} if chance.random() < 0.7 else {key: version + 1}
+        answer = store.transact(guard, {key: value}, timeout=WAIT_S, brief=chance.random() < 0.5)
+        assert answer.done == (guard[key] == version)
+        fresh = opened(backend.url).transact({}, {}, timeout=WAIT_S).snapshot
+        assert answer.snapshot == fresh
+        assert chance.choice(stores).transact({}, {}, timeout=WAIT_S).snapshot == fresh
+
+
+def test_a_brief_answer_has_what_it_names_and_may_be_late_with_the_rest(
+    backend: Backend, opened: Opener
+) -> None:
+    mine, other = opened(backend.url), opened(backend.url)
+    put(other, "other", b"1")
+    table = put(other, "table", b"1")
+    before = put(mine, "mine", b"1")
+    put(other, "other", b"2")
+    beat = mine.transact(
+        {"table": table, "mine": before}, {"mine": b"2"}, timeout=WAIT_S, brief=True
+    )
+    assert beat.done
+    assert (beat.snapshot["mine"].value, beat.snapshot["table"].value) == (b"2", b"1")
+    assert beat.snapshot["other"].value in {b"1", b"2"}
+    changed = put(other, "table", b"2")
+    late = mine.transact(
+        {"table": table, "mine": beat.snapshot["mine"].version},
+        {"mine": b"3"},
+        timeout=WAIT_S,
+        brief=True,
+    )
+    assert not late.done
+    assert late.snapshot["table"] == (b"2", changed)
+    assert late.snapshot["mine"] == beat.snapshot["mine"]
+    put(other, "table", None)
+    gone = mine.transact({"table": changed}, {"mine": b"4"}, timeout=WAIT_S, brief=True)
+    assert not gone.done
+    assert "table" not in gone.snapshot
+    assert read(mine) == {"mine": b"2", "other": b"2"}

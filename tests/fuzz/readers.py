@@ -1,6 +1,7 @@
 """Each reader of what others write, with good inputs to begin from."""
 
 import json
+import time
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -153,7 +154,7 @@ def _answer(value: bytes) -> None:
                 if type(error).__name__ != "_WantsToken":
                     raise
                 continue
-            store._read(found)
+            store._read(found, time.monotonic())
 
 
 _MEMBER = Member("a1b2", 7, 1.0, 2, Standing.SERVING, False, 9)
@@ -183,9 +184,15 @@ def _kv(key: str, value: bytes) -> dict[str, str]:
 
 _ANSWERS = [
     {
+        "header": {"cluster_id": "1", "revision": "7"},
         "succeeded": True,
         "responses": [
-            {"response_range": {"kvs": [_kv(".epoch", b"123456"), _kv("table", b"{}")]}},
+            {
+                "response_range": {
+                    "kvs": [_kv(".epoch", b"123456"), _kv("table", b"{}")],
+                    "count": "2",
+                }
+            },
         ],
     },
     {"error": "etcdserver: mvcc: database space exceeded", "code": 8},

@@ -6,8 +6,12 @@ Rule 2: that the store is away, and that it is back, is a line in the log each: 
         store whose table can't be used is away.
 Rule 3: keys that no agent of this file could have written are as absent, and are a line, too.
 Rule 4: the others, too, are given less time than the lease has.
+Rule 5: where there are many hosts, most beats read nothing of the others (`brief`): a key that
+        was not read does not stand still for longer than half a lease for that, and whoever takes
+        over has the store see that it does.
 """
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 
@@ -38,6 +42,7 @@ from vipnft.store.contract import (
 _BACKOFF_S = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
 _AGAIN_S = 60.0  # seconds after which the same is said again
 _SHOWN = 3  # of the keys that are nobody's
+_FEW = 20  # keys that every beat may read
 
 _ALONE = (
     "nobody can be asked for this host's promise, so while the store is away all are silent after"
@@ -66,6 +71,8 @@ class Exchange:
         self._deal, self._buckets, self._hosts = deal, buckets, hosts
         self._strange = False
         self._timeout = agents.lease / 4
+        self._rest = agents.lease / 2 - agents.beat  # how old the others' keys may be at a beat
+        self._looked = -math.inf
         self._snapshot: Snapshot = {}
         self._earshot = Earshot(agents.promise_port)
         self.renewal = Renewal(agents.lease, agents.on_store_loss)
@@ -96,7 +103,9 @@ class Exchange:
     def transact(self, request: Transact) -> Reply | None:
         """Ask; None where nobody knows what became of it."""
         try:
-            done, snapshot = self._ask(request.versions, request.puts, self._timeout)
+            done, snapshot = self._ask(
+                request.versions, request.puts, self._timeout, brief=self._is_brief(request)
+            )
         except (StoreError, AgreementError) as error:
             if line := self.renewal.failed(str(error), time.monotonic()):
                 self._log(line)
@@ -142,12 +151,25 @@ class Exchange:
         return self._promises.unheard if self._promises else frozenset()
 
     def _ask(
-        self, versions: Mapping[str, int], puts: Mapping[str, bytes | None], timeout: float
+        self,
+        versions: Mapping[str, int],
+        puts: Mapping[str, bytes | None],
+        timeout: float,
+        *,
+        brief: bool = False,
     ) -> Answer:
         """Ask the store; an answer with a table that can't be used is none: AgreementError."""
-        answer = self._store.transact(versions, puts, timeout=timeout)
+        answer = self._store.transact(versions, puts, timeout=timeout, brief=brief)
+        if not brief:
+            self._looked = time.monotonic()
         require_legible(answer.snapshot, self._deal, self._buckets)
         return answer
+
+    def _is_brief(self, request: Transact) -> bool:
+        """Tell whether a request is a beat that need not look at the others."""
+        beat = bool(request.puts) and TABLE not in request.puts
+        young = time.monotonic() - self._looked < self._rest
+        return beat and young and len(self._snapshot) > _FEW
 
     def _say_strangers(self, snapshot: Snapshot) -> None:
         """Say which keys are nobody's, when the first of them comes."""

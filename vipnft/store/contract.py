@@ -56,10 +56,16 @@ class Store(Protocol):
     """One cluster's keys. An object serves one call at a time, and does not outlive a fork."""
 
     def transact(
-        self, versions: Mapping[str, int], puts: Mapping[str, bytes | None], *, timeout: float
+        self,
+        versions: Mapping[str, int],
+        puts: Mapping[str, bytes | None],
+        *,
+        timeout: float,
+        brief: bool = False,
     ) -> Answer:
         """If every key in `versions` has that version (0: absent), make all puts (None: delete),
-        else none of them, and read everything: all of it in one transaction."""
+        else none of them, and read everything: all of it in one transaction. `brief`: the keys
+        that are not named here may be as the last answer that was not brief had them."""
         ...
 
     def watch(self, key: str) -> int | None:

@@ -7,20 +7,26 @@ Rule 2: members are asked in turn from the last good one, each for its share of 
 Rule 3: a version is etcd's revision of the key plus the epoch: the microsecond in which these
         keys' store was first written to, itself a key. An etcd that lost its data starts again
         from revision 1, perhaps with the same identity; the epoch is compared with the rest.
-Rule 4: everything is under /vipnft/CLUSTER/, so that a role can be given just that.
+Rule 4: what is known is not read again: a transaction asks for what changed after the newest
+        revision of the last whole answer, and for how many keys there are, which tells of those
+        that were deleted. Where that does not fit, or the store's revisions went back, what is
+        known is forgotten, and all is read as it was at the transaction's revision.
+Rule 5: everything is under /vipnft/CLUSTER/, so that a role can be given just that.
 """
 
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import chain
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 from vipnft.model import Entry, Snapshot
 from vipnft.store.contract import (
     Answer,
     StoreCorrupt,
+    StoreError,
     StoreRefused,
     StoreUnknown,
     StoreUnreachable,
@@ -35,6 +41,21 @@ _LAST_EPOCH = 2**62  # microseconds: what is beyond no clock has said
 Op = dict[str, Any]
 
 
+class _Range(NamedTuple):
+    """What a range has: how many keys there are, and value and revision of those that came."""
+
+    keys: int
+    entries: dict[str, tuple[bytes, int]]
+
+    def valued(self, puts: Mapping[str, bytes | None]) -> "_Range":
+        """Return it with the values of what was put just now, which did not come back."""
+        entries = {
+            key: (puts.get(key) or value, revision)
+            for key, (value, revision) in self.entries.items()
+        }
+        return _Range(self.keys, entries)
+
+
 class EtcdStore:
     """One cluster's keys in etcd. `shown` is the URL as it may be shown: without the password."""
 
@@ -45,6 +66,7 @@ class EtcdStore:
         self._prefix = f"/vipnft/{quote(cluster, safe='')}/"
         self._where = f"store {shown}"
         self._epoch: int | None = None  # not asked yet; 0: the store has none
+        self._known = _Known()
         self._highest = 0
 
     @classmethod
@@ -54,7 +76,12 @@ class EtcdStore:
         return cls(etcd.members, cluster, etcd.shown)
 
     def transact(
-        self, versions: Mapping[str, int], puts: Mapping[str, bytes | None], *, timeout: float
+        self,
+        versions: Mapping[str, int],
+        puts: Mapping[str, bytes | None],
+        *,
+        timeout: float,
+        brief: bool = False,
     ) -> Answer:
         """See Store.transact."""
         deadline = time.monotonic() + timeout
@@ -63,10 +90,13 @@ class EtcdStore:
             # another life of the store. A read tells which.
             floor = self._epoch if self._epoch is not None else float("inf")
             writes = bool(puts) and all(not v or v > floor for v in versions.values())
+            named = {*versions, *puts} if brief and writes and self._known.whole else None
             compare = self._compare(versions) if writes else []
-            success = [*self._puts(puts), self._range()] if writes else [self._range()]
-            reply = self._ask(_txn(compare, success, [self._range()]), writes, deadline)
-            succeeded, snapshot = self._read(reply)
+            success = self._ranges(named, puts)
+            if writes:
+                success = [*self._puts(puts), *success]
+            reply = self._ask(_txn(compare, success, self._ranges(named)), writes, deadline)
+            succeeded, snapshot = self._read(reply, deadline, named, puts)
             if writes and succeeded:
                 return Answer(True, snapshot)
             met = all(
@@ -75,7 +105,9 @@ class EtcdStore:
             )
             if not met or not puts:
                 return Answer(met, snapshot)
-            # The conditions hold, but not the epoch we went by: now we know the right one.
+            # The conditions hold, but not the epoch we went by: now we know the right one. Or else
+            # what is known is of another life of the store.
+            self._known = _Known()
 
     def watch(self, key: str) -> int:
         """See Store.watch."""
@@ -92,13 +124,16 @@ class EtcdStore:
     def _ask(self, body: Op, writes: bool, deadline: float) -> Any:
         """Send one transaction to the first member that takes it."""
         faults: list[tuple[str, Missed | Lost]] = []
+        known, self._known = self._known, _Known()  # forgotten by whatever goes wrong
         for turn, member in enumerate(list(self._members)):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
             share = left / (len(self._members) - turn)
             try:
-                return member.transaction(body, connect=share, total=left if writes else share)
+                reply = member.transaction(body, connect=share, total=left if writes else share)
+                self._known = known
+                return reply
             except Refused as refused:
                 raise StoreRefused(f"{self._where}: {refused}", fix=refused.fix) from refused
             except Lost as lost:
@@ -150,32 +185,135 @@ class EtcdStore:
             for key, value in chain(epoch.items(), puts.items())
         ]
 
-    def _range(self) -> Op:
-        end = self._prefix[:-1] + chr(ord(self._prefix[-1]) + 1)
-        return {"request_range": {**_key(self._prefix), "range_end": _b64(end)}}
+    def _ranges(self, named: Collection[str] | None, put: Collection[str] = ()) -> list[Op]:
+        """Return what reads what is not known of these keys, or of all; and of those just `put`,
+        if they are named, no more than the revision."""
+        known = self._known
+        if named is None:
+            return [{"request_range": {**self._all(), **_after(known.whole)}}]
+        return [
+            {
+                "request_range": {
+                    **_key(self._prefix + key),
+                    **_after(known.revision(key)),
+                    **({"keys_only": True} if key in put else {}),
+                }
+            }
+            for key in sorted(named)
+        ]
 
-    def _read(self, reply: dict[str, Any]) -> tuple[bool, Snapshot]:
+    def _all(self) -> Op:
+        end = self._prefix[:-1] + chr(ord(self._prefix[-1]) + 1)
+        return {**_key(self._prefix), "range_end": _b64(end)}
+
+    def _read(
+        self,
+        reply: Any,
+        deadline: float,
+        named: Collection[str] | None = None,
+        puts: Mapping[str, bytes | None] = MappingProxyType({}),
+    ) -> tuple[bool, Snapshot]:
         """Read whether the conditions held, and all keys; learn the epoch."""
         try:
-            found = {
-                b64decode(kv["key"]).decode(errors="replace").removeprefix(self._prefix): (
-                    b64decode(kv.get("value", "")),
-                    int(kv["mod_revision"]),
-                )
-                for kv in reply["responses"][-1]["response_range"].get("kvs", [])
-            }
-            epoch = int(found.pop(_EPOCH, (b"0", 0))[0])
+            succeeded, header = bool(reply.get("succeeded")), reply["header"]
+            revision = int(header["revision"])
+            found = self._found(reply, named)
+            if succeeded and named is not None:
+                found = [one.valued(puts) for one in found]
+            known = self._known.after(header, named, found)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise self._corrupt(error) from error
+        if known is None:
+            again = {"request_range": {**self._all(), "revision": str(revision)}}
+            try:
+                whole = self._ask(_txn([], [again], []), False, deadline)
+            except StoreError as error:
+                if not succeeded:
+                    raise
+                raise StoreUnknown(str(error), fix=error.fix) from error
+            try:
+                known = _Known().after(header, None, self._found(whole, None))
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+                raise self._corrupt(error) from error
+        assert known is not None  # noqa: S101 - nothing was known before
+        return succeeded, self._learn(known)
+
+    def _found(self, reply: Any, named: Collection[str] | None) -> list[_Range]:
+        """Return what each range of a reply has."""
+        ranges = reply["responses"][-(1 if named is None else len(named)) :]
+        return [
+            _Range(
+                int(one["response_range"].get("count", 0)),
+                {
+                    b64decode(kv["key"]).decode(errors="replace").removeprefix(self._prefix): (
+                        b64decode(kv.get("value", "")),
+                        int(kv["mod_revision"]),
+                    )
+                    for kv in one["response_range"].get("kvs", [])
+                },
+            )
+            for one in ranges
+        ]
+
+    def _learn(self, known: "_Known") -> Snapshot:
+        try:
+            epoch = int(known.entries.get(_EPOCH, (b"0", 0))[0])
             if not 0 <= epoch < _LAST_EPOCH:
                 raise ValueError("no such epoch")
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise StoreCorrupt(
-                f"{self._where}: what is under {self._prefix} can't be read: {str(error)[:80]!r}",
-                fix=f"stop the agents, then: etcdctl del --prefix {self._prefix}",
-            ) from error
-        self._epoch = epoch
-        entries = {key: Entry(value, rev + epoch) for key, (value, rev) in found.items()}
+        except ValueError as error:
+            raise self._corrupt(error) from error
+        self._known, self._epoch = known, epoch
+        entries = {
+            key: Entry(value, revision + epoch)
+            for key, (value, revision) in known.entries.items()
+            if key != _EPOCH
+        }
         self._highest = max([self._highest, *(entry.version for entry in entries.values())])
-        return bool(reply.get("succeeded")), entries
+        return entries
+
+    def _corrupt(self, error: Exception) -> StoreCorrupt:
+        return StoreCorrupt(
+            f"{self._where}: what is under {self._prefix} can't be read: {str(error)[:80]!r}",
+            fix=f"stop the agents, then: etcdctl del --prefix {self._prefix}",
+        )
+
+
+class _Known(NamedTuple):
+    """What was read: `whole`: up to which revision all of it is known (0: nothing is); by key,
+    value and revision; and of which etcd cluster."""
+
+    whole: int = 0
+    entries: Mapping[str, tuple[bytes, int]] = MappingProxyType({})
+    cluster: object = None
+
+    def revision(self, key: str) -> int:
+        """Return at which revision a key is known; 0 where it is not."""
+        return self.entries[key][1] if key in self.entries else 0
+
+    def after(
+        self, header: Mapping[str, Any], named: Collection[str] | None, found: list[_Range]
+    ) -> "_Known | None":
+        """Return what is known after these answers, of these keys or of all; None where they don't
+        fit what was known."""
+        cluster, newest = header.get("cluster_id"), int(header["revision"])
+        if self.whole and (cluster != self.cluster or newest < self.whole):
+            return None
+        entries = dict(self.entries)
+        for one in found:
+            entries.update(one.entries)
+        if named is not None:
+            for key, one in zip(sorted(named), found, strict=True):
+                if not one.keys:
+                    entries.pop(key, None)
+            return _Known(self.whole, entries, cluster)
+        if len(entries) != found[0].keys:
+            return None
+        newest = max((revision for _, revision in entries.values()), default=0)
+        return _Known(max(self.whole, newest), entries, cluster)
+
+
+def _after(revision: int) -> Op:
+    return {"min_mod_revision": str(revision + 1)} if revision else {}
 
 
 def _txn(compare: list[Op], success: list[Op], failure: list[Op]) -> Op:

@@ -77,7 +77,12 @@ class SqliteStore:
         return cls(Path("/" + unquote(rest).lstrip("/")), cluster)
 
     def transact(
-        self, versions: Mapping[str, int], puts: Mapping[str, bytes | None], *, timeout: float
+        self,
+        versions: Mapping[str, int],
+        puts: Mapping[str, bytes | None],
+        *,
+        timeout: float,
+        brief: bool = False,  # noqa: ARG002 - everything is as cheap
     ) -> Answer:
         """See Store.transact."""
         deadline = time.monotonic() + timeout
