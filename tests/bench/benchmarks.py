@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.bench import disruption, ends, hotpath, owntraffic, rivals, segment, service
+from tests.bench import agents, disruption, ends, hotpath, owntraffic, rivals, segment, service
 from vipnft.kernel import nft
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -36,7 +36,7 @@ class Part(Protocol):
 
 PARTS: Mapping[str, Part] = {
     "foreign": hotpath, "own": owntraffic, "service": service, "many": segment,
-    "moves": disruption, "failover": rivals, "ends": ends,
+    "moves": disruption, "failover": rivals, "ends": ends, "agents": agents,
 }  # fmt: skip
 
 

@@ -71,7 +71,7 @@ class Exchange:
         self._deal, self._buckets, self._hosts = deal, buckets, hosts
         self._strange = False
         self._timeout = agents.lease / 4
-        self._rest = agents.lease / 2 - agents.beat  # how old the others' keys may be at a beat
+        self._rest = agents.lease / 2 - agents.beat / 2  # how old the others' keys may be
         self._looked = -math.inf
         self._snapshot: Snapshot = {}
         self._earshot = Earshot(agents.promise_port)

@@ -95,7 +95,8 @@ class Connection:
         assert self._http is not None  # noqa: S101 - see `open`
         self._http.sock.settimeout(timeout)
         headers = {"Authorization": token} if token else {}
-        self._http.request("POST", f"/v3/{path}", json.dumps(body), headers)
+        text = json.dumps(body, separators=(",", ":"))
+        self._http.request("POST", f"/v3/{path}", text, headers)
         return self._http.getresponse()
 
     def ask(self, path: str, body: Any, token: str | None, timeout: float) -> Reply:

@@ -2,11 +2,15 @@
 
 import time
 from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
 
 from vipnft.agent.exchange import Exchange
 from vipnft.agreement.effects import Transact
 from vipnft.agreement.records import TABLE, Member, Table
 from vipnft.model import Agents
+from vipnft.store.contract import Answer
 from vipnft.store.sqlite import SqliteStore
 
 OWNERS = ("a", "b")
@@ -56,3 +60,31 @@ def test_at_the_start_it_waits_for_a_store_that_can_be_read(tmp_path: Path) -> N
     assert asked.reach(pause)
     assert len(lines) == 1
     store.close()
+
+
+class Noting(SqliteStore):
+    """A store that notes which calls were brief."""
+
+    calls: ClassVar[list[bool]] = []
+
+    def transact(self, *asked: Any, brief: bool = False, **more: Any) -> Answer:
+        self.calls.append(brief)
+        return super().transact(*asked, brief=brief, **more)
+
+
+@pytest.mark.parametrize("hosts", [4, 40])
+def test_with_many_hosts_most_beats_look_at_nobody(tmp_path: Path, hosts: int) -> None:
+    """But a table's change does, and a look, and a beat when the others' keys are old."""
+    names = [f"h{number}" for number in range(hosts)]
+    agents = Agents(lease=60.0, beat=12.0)
+    store = Noting.at(f"sqlite://{tmp_path / 's.db'}", "dns")
+    asked = Exchange(store, agents, print, deal="x", buckets=2, hosts=frozenset(names))
+    beat = Transact({}, {"host/h0": Member("a1", 1, 60.0, 1).dump()})
+    store.transact({}, {f"host/{one}": beat.puts["host/h0"] for one in names}, timeout=5)
+    Noting.calls.clear()
+    for request in (Transact({}, {}), beat, beat, Transact({}, {TABLE: None}), Transact({}, {})):
+        assert asked.transact(request)
+    assert Noting.calls == [False, hosts == 40, hosts == 40, False, False]
+    asked._looked -= 24.1  # half a lease, less half a beat
+    assert asked.transact(beat)
+    assert not Noting.calls.pop()
