@@ -247,9 +247,16 @@ def chapter(figures: Figures) -> str:
         "On paper, by these: a third of all beats whole, the rest brief; the members' CPU is that"
         " of all three together, and one machine should not give etcd more than one.\n\n"
         "| hosts | lease | beats/s | read from etcd | CPU of the three members | of an agent |\n"
-        "|---|---|---|---|---|---|\n" + "\n".join(_paper(figures["costs"])) + "\n\n"
-        f"Paced as agents are, as threads of {PROCESSES} processes, with {BUCKETS:,} buckets and"
-        " nothing behind: agreement, exchange and client are the real ones.\n\n"
+        "|---|---|---|---|---|---|\n"
+        + "\n".join(_paper(figures["costs"]))
+        + (_paced(figures) if figures["rows"] else "")
+    )
+
+
+def _paced(figures: Figures) -> str:
+    return (
+        f"\n\nPaced as agents are, as threads of {PROCESSES} processes, with {BUCKETS:,} buckets"
+        " and nothing behind: agreement, exchange and client are the real ones.\n\n"
         "| agents | lease | beats/s | p50 | p99 | not done | CPU of etcd | CPU of all agents |"
         " brief beats/s, bytes | whole beats/s, bytes | looks/s, bytes |\n"
         "|---|---|---|---|---|---|---|---|---|---|---|\n"

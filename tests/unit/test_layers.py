@@ -29,7 +29,7 @@ LAYERS = (
 PURE = {"errors", "shown", "model", "config", "buckets", "ruleset", "agreement"}
 PURE_MODULES = {
     "agent.reception", "cli.cluster_report", "cli.plan_report", "cli.status_report", "host.drift",
-    "host.probe", "host.settings",
+    "host.probe", "host.settings", "host.timely",
 }  # fmt: skip
 PURE_STDLIB = {
     "bisect", "collections", "dataclasses", "difflib", "enum", "functools", "hashlib", "hmac",

@@ -47,6 +47,7 @@ from vipnft.agreement.records import Standing
 from vipnft.buckets.ranges import ranges
 from vipnft.errors import UnreadyError, UsageError
 from vipnft.host import locks
+from vipnft.host.timely import untimely
 from vipnft.kernel.watch import Watch
 from vipnft.model import Cluster, Mode, StoreLoss
 from vipnft.ruleset import ndp
@@ -256,8 +257,13 @@ class _Loop:
     def _adopt(self, part: Adopt) -> None:
         table = part.table
         owners = table.owners if table else ("",) * self._orders.cluster.buckets
+        began = time.thread_time()
         with self._upkeep.kept():
             self._plane.adopt(owners, endless(dict(table.drains) if table else {}))
+        why = untimely(self._orders.cluster, time.thread_time() - began)
+        if why and table and not self._ready:
+            self._plane.down()
+            raise why
         self._upkeep.owners = table.owners if table else ()
         self._drains.follow(part.draining)
         before, self._part = self._part, part

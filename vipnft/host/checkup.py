@@ -8,18 +8,19 @@ Rule 3: a fix never tells to run `check`: its reader just did.
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from vipnft.buckets.phases import owners_of, phases
+from vipnft.buckets.phases import FOREIGN, OWNED, owners_of, phases
 from vipnft.errors import KernelError, UsageError, VipnftError
 from vipnft.host import duplicate, locks, preflight, record
 from vipnft.host.preflight import Finding, Grade
+from vipnft.host.timely import untimely
 from vipnft.kernel import libc, nft, scratch, sysctl
 from vipnft.kernel.links import LO_DOWN, LO_UP, Link, Links
 from vipnft.model import Applied, Cluster, Mode, Nic
-from vipnft.ruleset import affinity, transactions
+from vipnft.ruleset import affinity, elements, transactions
 from vipnft.ruleset.nftjson import (
     CT_STATE,
     IIF,
@@ -146,6 +147,26 @@ def _loaded(cluster: Cluster, name: str, interfaces: Sequence[str]) -> Iterator[
     for mode in Mode:
         commands = transactions.whole(cluster, name, mode, macs, share, granted=True)
         yield _tried(f"the ruleset for --{mode}", commands, TABLES, interfaces, fix)
+    if whole and cluster.agents.store:
+        yield from _timely(cluster, name, macs)
+
+
+def _timely(cluster: Cluster, name: str, macs: Mapping[str, str]) -> Iterator[Finding]:
+    """Tell whether an agent could make a large change of the table within its lease: half of all
+    buckets, as when one of two hosts takes over from the other."""
+    size = cluster.buckets
+    foreign = [FOREIGN] * size
+    half = [OWNED] * (size // 2) + foreign[size // 2 :]
+    mode = cluster.mode or Mode.SWITCH
+    commands = transactions.whole(cluster, name, mode, macs, foreign, granted=False)
+
+    def change() -> Commands:
+        return elements.change([elements.cell(phase) for phase in foreign], half)
+
+    with suppress(KernelError):  # what the kernel refuses was said
+        why = untimely(cluster, scratch.price(commands, change, list(macs)))
+        if why:
+            yield Finding(Grade.FAIL, str(why), why.fix)
 
 
 def _tried(

@@ -7,7 +7,9 @@ Rule 2: the stand-in interface is the new namespace's own loopback under another
 
 import json
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from vipnft.errors import KernelError, UsageError, VipnftError
 from vipnft.kernel import libc, nft, userns
@@ -24,6 +26,26 @@ def listing(
     Needs root, or a kernel that lets anybody make a user namespace; UsageError otherwise,
     KernelError if the kernel or libnftables refuses the commands.
     """
+    found: dict[str, str] = _answer(lambda: _listing(commands, tables, interfaces))
+    return found
+
+
+def price(commands: Commands, change: Callable[[], Commands], interfaces: Sequence[str]) -> float:
+    """Return how many seconds of a processor it takes to make a change, and to apply it where
+    `commands` are loaded; errors as of `listing`."""
+
+    def spent() -> float:
+        _loaded(commands, interfaces)
+        before = time.process_time()
+        nft.apply(change())
+        return time.process_time() - before
+
+    seconds: float = _answer(spent)
+    return seconds
+
+
+def _answer(ask: Callable[[], object]) -> Any:
+    """Return what comes of it in a child process, alone in a scratch network namespace."""
     try:
         reader, writer = os.pipe()
         child = os.fork()
@@ -33,7 +55,7 @@ def listing(
         try:
             os.close(reader)
             with os.fdopen(writer, "w") as answers:
-                json.dump(_in_child(commands, tables, interfaces), answers)
+                json.dump(_in_child(ask), answers)
         finally:  # whatever happened: never up the parent's stack
             os._exit(0)
     os.close(writer)
@@ -46,29 +68,39 @@ def listing(
     if "refused" in answer:
         kind = {"usage": UsageError, "kernel": KernelError}[answer["kind"]]
         raise kind(answer["refused"], fix=answer["fix"])
-    found: dict[str, str] = answer["listing"]
-    return found
+    return answer["found"]
 
 
-def _in_child(
-    commands: Commands, tables: tuple[NftTable, ...], interfaces: Sequence[str]
-) -> dict[str, object]:
+def _in_child(ask: Callable[[], object]) -> dict[str, object]:
     try:
         _enter()
         nft.renew()
-        first, *more = interfaces
-        libc.rename("lo", first)
-        for interface in more:
-            stand_in(interface)
-        nft.apply(commands)
-        return {"listing": nft.listing(tables)}
+        return {"found": ask()}
     except VipnftError as error:
         kind = "usage" if isinstance(error, UsageError) else "kernel"
         return {"refused": str(error), "fix": error.fix, "kind": kind}
+
+
+def _listing(
+    commands: Commands, tables: tuple[NftTable, ...], interfaces: Sequence[str]
+) -> dict[str, str]:
+    _loaded(commands, interfaces)
+    return nft.listing(tables)
+
+
+def _loaded(commands: Commands, interfaces: Sequence[str]) -> None:
+    """Load commands where there are stand-ins for the interfaces."""
+    first, *more = interfaces
+    try:
+        libc.rename("lo", first)
     except OSError as error:
         names = ", ".join(interfaces)
-        what = f"no stand-in for {names} in a scratch network namespace: {error.strerror}"
-        return {"refused": what, "fix": "", "kind": "kernel"}
+        raise KernelError(
+            f"no stand-in for {names} in a scratch network namespace: {error.strerror}"
+        ) from error
+    for interface in more:
+        stand_in(interface)
+    nft.apply(commands)
 
 
 def _enter() -> None:
