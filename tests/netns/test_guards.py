@@ -144,7 +144,8 @@ def test_a_host_without_its_lease_says_nothing_more(lab_up: LabUp, mode: Mode, v
             shell(lab, "web1", "ping -c2 -i0.2 192.0.2.254")
         assert not [f for f in wire.frames if f.src == vip and f.arp is None]
         assert [f for f in wire.frames if f.src == "192.0.2.1"]
-        shell(lab, "web1", "nft add element netdev vipnft granted0 { ether }")
+        slot = "nft add element netdev vipnft {}1 {{ ether }}"  # the other one, as a renewal does
+        shell(lab, "web1", "; ".join(slot.format(name) for name in ("armed", "granted")))
         names.sendto(b"again", asked)
         assert one.recv(9) == b"late"
         assert asker.recv(9) == b"again"

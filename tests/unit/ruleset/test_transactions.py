@@ -100,15 +100,17 @@ def test_sources_are_written_for_switches_and_the_forward_guard_is_for_hubs() ->
 
 
 def test_what_leaves_from_a_vip_meets_the_lease_last() -> None:
-    """Two rules of a packet's own, one for each version, and the lease's two sets."""
-    egress = rules(whole(Mode.SWITCH, cluster=BOTH), "egress")[-2:]
-    assert [one[-1] for one in egress] == [{"goto": {"target": "spoken"}}] * 2
-    assert [one[0]["match"]["right"] for one in egress] == ["192.0.2.100", "2001:db8::100"]
-    assert [one[-1] for one in rules(whole(Mode.SWITCH), "spoken")] == [
-        {"accept": None},
-        {"accept": None},
-        {"drop": None},
+    """Of each version one slot at once, the other in a chain of its own."""
+    egress = rules(whole(Mode.SWITCH, cluster=BOTH), "egress")[-4:]
+    assert [one[-1] for one in egress] == [{"accept": None}, {"goto": {"target": "spoken"}}] * 2
+    assert [one[0]["match"]["right"] for one in egress] == [
+        *["192.0.2.100"] * 2,
+        *["2001:db8::100"] * 2,
     ]
+    other, last = rules(whole(Mode.SWITCH), "spoken")
+    assert (other[-1], last) == ({"accept": None}, [{"drop": None}])
+    for slot, rule in enumerate((egress[0], other)):
+        assert [s["match"]["right"] for s in rule[-3:-1]] == [f"@armed{slot}", f"@granted{slot}"]
 
 
 def test_every_jhash_has_the_seed_and_the_buckets() -> None:
@@ -223,10 +225,10 @@ def test_tags_are_looked_at_where_vlans_stand_and_nowhere_else() -> None:
         for rule, tag in zip(found[first : first + 2], tags, strict=True):
             assert tag in rule
             assert '"accept"' in rule
-    out = [json.dumps(rule) for rule in rules(commands, "egress")[-6:]]
+    out = [json.dumps(rule) for rule in rules(commands, "egress")[-8:]]
     assert [tag in rule and '"accept"' in rule for rule in out for tag in tags] == [
-        *(True, False, False, True, False, False),
-        *(True, False, False, True, False, False),
+        *(True, False, False, True, False, False, False, False),
+        *(True, False, False, True, False, False, False, False),
     ]
     for chain in ("ingress", "egress"):
         bare = json.dumps(rules(whole(Mode.SWITCH, cluster=BOTH), chain))
