@@ -26,7 +26,7 @@ from vipnft.model import StoreLoss
 
 _LOOK_S = 0.05  # between two looks of the onlooker's
 _WATCH_S = 0.2
-_STARVED_S = 0.25  # in a second, of a process that had to wait for a processor
+_STARVED = 8  # a process that waited, within a second, for this part of a lease had no processor
 _WORDS = ("--drain", "5s")  # a handshake that is half open drains for a minute
 _ONLOOKER = Path(__file__).parent / "programs/onlooker.py"
 
@@ -203,6 +203,6 @@ def played(
         scene = Scene(lab, cast, members, loss, lease, seen)
         onlooker = Onlooker(lab, members.direct if members else cast.url, seen)
         until(lambda: seen.tables and onlooker.lives, what="the onlooker")
-        watcher = Watcher(scene, _STARVED_S)
+        watcher = Watcher(scene, lease / _STARVED)
         stack.callback(watcher.stop)
         yield scene

@@ -9,7 +9,7 @@ from tests.netns.labs import name
 
 
 def nobody_beside_it(found: Beside) -> None:
-    assert found.verdict.unexplained == []
+    assert found.verdict.unexplained == [], found.verdict.explained
     assert found.verdict.double == []
     assert found.verdict.asked > 1000
 
