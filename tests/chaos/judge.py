@@ -23,6 +23,7 @@ NEVER_BACK_S = 30.0
 _AROUND_S = 1.0  # the onlooker may see a table so much later than hosts do
 _MOVE_S = 0.75  # around the moment at which a table was seen that moves a bucket
 _BEATS = 15  # of another host meanwhile: three leases; with fewer the store was away
+_NEAR_S = 4.0
 _GIVEN_S = 3.0  # for how long before a table is seen its writer may have begun to give
 
 
@@ -46,13 +47,15 @@ class Done:
 @dataclass
 class Verdict:
     """`explained`: unanswered questions by what explains them; `unexplained`, and buckets `given`
-    to hosts that did not beat, as lines; `moves`: how often a bucket changed hands."""
+    to hosts that did not beat, as lines; `around`: what went on around the unexplained; `moves`:
+    how often a bucket changed hands."""
 
     asked: int = 0
     unanswered: int = 0
     double: list[Question] = field(default_factory=list)
     explained: Counter[str] = field(default_factory=Counter)
     unexplained: list[str] = field(default_factory=list)
+    around: list[str] = field(default_factory=list)
     given: list[str] = field(default_factory=list)
     moves: int = 0
 
@@ -71,7 +74,7 @@ class Judge:
         late: float = 0.0,
     ) -> None:
         self._seen, self._loss, self._lease = seen, loss, lease
-        self._began, self._move = began, _MOVE_S + late
+        self._began, self._move, self._faults = began, _MOVE_S + late, faults
         self._hosts = sorted(seen.beats)
         self._names = {plan.host_mac(n): plan.host_name(n) for n in range(1, plan.NEAR)}
         self._times = [at for at, _ in seen.tables]
@@ -91,13 +94,27 @@ class Judge:
             given=[*self._given()],
             moves=sum(map(len, self._moves.values())),
         )
+        told = float("-inf")
         for question in ledger.unanswered:
             whose = self._whose(question, ledger)
             if kind := self._explained(question, whose):
                 found.explained[kind] += 1
-            else:
-                found.unexplained.append(self._line(question, whose))
+                continue
+            found.unexplained.append(self._line(question, whose))
+            if question.asked > told + _NEAR_S:
+                told = question.asked
+                found.around += self._around(told, whose)
         return found
+
+    def _around(self, at: float, whose: set[str]) -> Iterator[str]:
+        """Yield what was going on, and what those hosts' agents said."""
+        for fault in self._faults:
+            if fault.begin - _NEAR_S < at < fault.end + _NEAR_S:
+                span = f"{fault.begin - self._began:.2f} to {fault.end - self._began:.2f} s"
+                yield f"{span}: {fault.kind}, {' '.join(fault.hosts)}"
+        for when, host, line in self._seen.notes:
+            if host in whose and abs(when - at) < _NEAR_S:
+                yield f"{when - self._began:.2f} s: {host} says: {line}"
 
     def _from(self, faults: Sequence[Done]) -> Iterator[Window]:
         for fault in faults:
