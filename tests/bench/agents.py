@@ -55,7 +55,7 @@ def agent(url: str, me: int, count: int, lease: float, meter: Meter, over: threa
     names = frozenset(f"host{number:03}" for number in range(count))
     agents = Agents(lease=lease, beat=lease / 5)
     store = open_store(url, "bench")
-    exchange = Exchange(store, agents, lambda _: None, deal="x", buckets=BUCKETS, hosts=names)
+    exchange = Exchange(store, agents, lambda _: None, None, deal="x", buckets=BUCKETS, hosts=names)
     params = Params(f"host{me:03}", f"life{me}", lease, BUCKETS, names, deal="x")
     life = Life(params, Wish(1)).live()
     beat_at = time.monotonic()

@@ -68,10 +68,9 @@ class Exchange:
         hosts: frozenset[str],
     ) -> None:
         self._store, self._log, self._promises = store, log, promises
-        self._deal, self._buckets, self._hosts = deal, buckets, hosts
+        self._dealt, self._hosts = (deal, buckets), hosts
         self._strange = False
-        self._timeout = agents.lease / 4
-        self._rest = agents.lease / 2 - agents.beat / 2  # how old the others' keys may be
+        self._agents = agents
         self._looked = -math.inf
         self._snapshot: Snapshot = {}
         self._earshot = Earshot(agents.promise_port)
@@ -150,6 +149,11 @@ class Exchange:
         """Which of the others don't answer when this host calls them."""
         return self._promises.unheard if self._promises else frozenset()
 
+    @property
+    def _timeout(self) -> float:
+        """For how many seconds an answer is waited for."""
+        return self._agents.lease / 4
+
     def _ask(
         self,
         versions: Mapping[str, int],
@@ -162,13 +166,13 @@ class Exchange:
         answer = self._store.transact(versions, puts, timeout=timeout, brief=brief)
         if not brief:
             self._looked = time.monotonic()
-        require_legible(answer.snapshot, self._deal, self._buckets)
+        require_legible(answer.snapshot, *self._dealt)
         return answer
 
     def _is_brief(self, request: Transact) -> bool:
         """Tell whether a request is a beat that need not look at the others."""
         beat = bool(request.puts) and TABLE not in request.puts
-        young = time.monotonic() - self._looked < self._rest
+        young = time.monotonic() - self._looked < (self._agents.lease - self._agents.beat) / 2
         return beat and young and len(self._snapshot) > _FEW
 
     def _say_strangers(self, snapshot: Snapshot) -> None:

@@ -78,7 +78,7 @@ def test_with_many_hosts_most_beats_look_at_nobody(tmp_path: Path, hosts: int) -
     names = [f"h{number}" for number in range(hosts)]
     agents = Agents(lease=60.0, beat=12.0)
     store = Noting.at(f"sqlite://{tmp_path / 's.db'}", "dns")
-    asked = Exchange(store, agents, print, deal="x", buckets=2, hosts=frozenset(names))
+    asked = Exchange(store, agents, print, None, deal="x", buckets=2, hosts=frozenset(names))
     beat = Transact({}, {"host/h0": Member("a1", 1, 60.0, 1).dump()})
     store.transact({}, {f"host/{one}": beat.puts["host/h0"] for one in names}, timeout=5)
     Noting.calls.clear()
