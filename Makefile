@@ -1,4 +1,4 @@
-.PHONY: help demo test check fix fuzz model audit lock package machines machines-netns golden bench bench-start bench-moves bench-failover chaos setup setup-test
+.PHONY: help demo test long check fix fuzz model audit lock package machines machines-netns golden bench bench-start bench-moves bench-failover chaos setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
@@ -16,7 +16,10 @@ demo: setup ## run the main job in a lab, in switch mode, then in hub mode (root
 	@$(BIN)/vipnft lab demo --hub
 
 test: setup-test check ## every test, on the real kernel (root)
-	@$(BIN)/pytest tests/netns tests/contract -k 'netns or etcd' -n 2 --dist worksteal
+	@$(BIN)/pytest tests/netns tests/contract -k 'netns or etcd' -m 'not long' -n 2 --dist worksteal
+
+long: setup-test ## more of what tests sample, such as all odd packets in all modes (root)
+	@$(BIN)/pytest tests/netns -m long -n 2 --dist worksteal
 
 check: setup ## format, lint, types, unit tests: seconds, no root
 	@$(BIN)/ruff format --check --quiet

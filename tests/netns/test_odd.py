@@ -202,8 +202,16 @@ def wrong(lab: Lab, cluster: Cluster, found: Heard, *owners: Mapping[int, str]) 
     return faults
 
 
-@pytest.mark.parametrize("mode", Mode)
-@pytest.mark.parametrize("services", AFFINITIES.values(), ids=AFFINITIES)
+EVERY = [
+    pytest.param(mode, services, id=f"{named}-{mode}", marks=[] if sample else [pytest.mark.long])
+    for number, (named, services) in enumerate(AFFINITIES.items())
+    for turn, mode in enumerate(Mode)
+    for sample in [turn == number % len(Mode)]
+]
+"""Every mode with every affinity; one mode of each is asked in every run."""
+
+
+@pytest.mark.parametrize(("mode", "services"), EVERY)
 def test_never_two_and_never_another_than_the_owner(
     lab_up: LabUp, mode: Mode, services: Sequence[Service]
 ) -> None:
