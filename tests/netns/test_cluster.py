@@ -127,7 +127,7 @@ def test_a_start_that_can_not_be(
     if case == "no interface":
         lab.config.write_text(lab.config.read_text().replace("eth0", "eth7"))
     if case == "too many buckets":
-        agents = replace(lab.cluster.agents, store=url, lease=0.2, beat=0.04)
+        agents = replace(lab.cluster.agents, store=url, lease=0.6, beat=0.2)
         configure(lab, buckets=65536, agents=agents)
         checked = lab.run("web1", ["vipnft", "check"])
         assert checked.returncode == 1

@@ -261,7 +261,7 @@ class _Loop:
         with self._upkeep.kept():
             self._plane.adopt(owners, endless(dict(table.drains) if table else {}))
         why = untimely(self._orders.cluster, time.thread_time() - began)
-        if why and table and not self._ready:
+        if why and part.owned and not self._part.owned:  # nobody is served here yet
             self._plane.down()
             raise why
         self._upkeep.owners = table.owners if table else ()
