@@ -204,7 +204,7 @@ def rest(where: Path) -> Iterator[Row]:
         memory = int(status.split("VmRSS:")[1].split()[0]) / 1024
     yield Row(
         "agent at rest, default beat, sqlite",
-        "under 2 % of a core, under 60 MB",
+        "under 1.5 % of a core, under 60 MB",
         f"{share:.1%} of a core, {memory:.0f} MB",
     )
 
