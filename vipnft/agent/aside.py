@@ -57,10 +57,10 @@ class Aside(Generic[T]):
     def outcome(self) -> Outcome[T] | None:
         """Return what came of it, once; None where nothing has. Never waits."""
         try:
-            outcome, seconds = self._done.get_nowait()
-        except queue.Empty:
+            os.eventfd_read(self._event)  # what it tells of is there: put before it is told
+        except BlockingIOError:
             return None
-        os.eventfd_read(self._event)
+        outcome, seconds = self._done.get_nowait()
         self._busy = False
         self._rests_until = time.monotonic() + seconds * self._share
         return outcome

@@ -1,8 +1,11 @@
 """What takes long goes beside the beats, and has its share of a processor."""
 
+import os
 import select
 import threading
 import time
+
+import pytest
 
 from vipnft.agent.aside import Aside, Outcome
 from vipnft.errors import KernelError
@@ -32,6 +35,24 @@ def test_whoever_asks_does_not_wait_and_gets_the_outcome_once() -> None:
     assert awaited(aside).value == 7
     assert aside.outcome() is None
     assert not select.select([aside], [], [], 0)[0]
+
+
+def test_an_outcome_that_is_not_told_yet_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks just then goes on, and has it once it is told. (An agent ended: EAGAIN.)"""
+    told, write = threading.Event(), os.eventfd_write
+
+    def late(event: int, value: int) -> None:
+        told.wait(60)
+        write(event, value)
+
+    monkeypatch.setattr("vipnft.agent.aside.os.eventfd_write", late)
+    aside: Aside[int] = Aside("test")
+    assert aside.begin(lambda: 7)
+    while not aside._done.qsize():  # what it is to do is done
+        time.sleep(0.001)
+    assert aside.outcome() is None
+    told.set()
+    assert awaited(aside).value == 7
 
 
 def test_an_error_of_ours_is_an_outcome() -> None:
