@@ -204,9 +204,11 @@ class World:
 
     def _operate(self, host: Host) -> None:
         """An operator drains a host or resumes it, whatever its state; that it is off, he says
-        only where that is true."""
+        only where that is true: its kernel serves no more, either."""
         key = key_of(host.name)
         said = records.order(self.store, host.name)
+        if host.agent is None and host.leased(self.now):
+            return
         if host.agent is None:
             said = replace(said, off=self.store[key].version if key in self.store else 0)
             self.off += 1
