@@ -332,6 +332,28 @@ def test_a_store_from_a_backup_is_seen_as_it_is(own: Etcd, opened: Opener, tmp_p
     }  # fmt: skip
 
 
+def test_a_store_put_back_from_a_backup_is_emptied(
+    own: Etcd, opened: Opener, tmp_path: Path
+) -> None:
+    """By whoever knows better, once, and by nobody else: what was agreed on since is forgotten."""
+    store, other = opened(own.url), opened(own.url)
+    old = put(store, "a", b"old")
+    own.kill()
+    shutil.copytree(tmp_path / "m0", tmp_path / "backup")
+    own.start()
+    new = [put(store, "a", b"%d" % number) for number in range(5)][-1]
+    own.kill()
+    shutil.rmtree(tmp_path / "m0")
+    (tmp_path / "backup").rename(tmp_path / "m0")
+    own.start()
+    assert other.transact({}, {}, timeout=WAIT_S).snapshot["a"].version == old
+    with pytest.raises(StoreUnknown, match="put back from a backup"):
+        store.transact({}, {}, timeout=WAIT_S)
+    assert read(store) == read(other) == {}
+    assert put(store, "a", b"again") > new
+    assert put(other, "b", b"again") > new
+
+
 def test_a_beat_is_short_however_many_hosts_there_are(
     etcd: Etcd, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,7 +75,6 @@ def test_a_store_that_refuses_is_as_one_that_is_away(
             assert len(told) == 2, told
 
 
-@pytest.mark.xfail(reason="a table that went back is taken for the next one", strict=False)
 def test_all_members_are_restored_from_an_old_backup(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=4)
     with failsafe(lab, tmp_path, 3) as (cast, etcd):

@@ -11,7 +11,10 @@ Rule 4: what is known is not read again: a transaction asks for what changed aft
         revision of the last whole answer, and for how many keys there are, which tells of those
         that were deleted. Where that does not fit, or the store's revisions went back, what is
         known is forgotten, and all is read as it was at the transaction's revision.
-Rule 5: everything is under /vipnft/CLUSTER/, so that a role can be given just that.
+Rule 5: a store whose revisions went back under the same epoch was put back from a backup. What it
+        says was agreed on is over, and hosts may go on by what it has forgotten: whoever sees that
+        empties it, with a new epoch, so that it is as one that lost all.
+Rule 6: everything is under /vipnft/CLUSTER/, so that a role can be given just that.
 """
 
 import time
@@ -19,7 +22,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Mapping
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self
 from urllib.parse import quote
 
 from vipnft.model import Entry, Snapshot
@@ -67,7 +70,8 @@ class EtcdStore:
         self._where = f"store {shown}"
         self._epoch: int | None = None  # not asked yet; 0: the store has none
         self._known = _Known()
-        self._highest = 0
+        self._highest = 0  # of all versions, and of the revisions of this epoch's store
+        self._revision = 0
 
     @classmethod
     def at(cls, url: str, cluster: str, password_file: str = "") -> Self:
@@ -175,9 +179,7 @@ class EtcdStore:
     def _puts(self, puts: Mapping[str, bytes | None]) -> list[Op]:
         epoch = {}
         if not self._epoch:
-            # The clock may have gone back since another epoch was made.
-            now = max(time.time_ns() // 1000, self._highest + 1)
-            epoch[_EPOCH] = str(now).encode()
+            epoch[_EPOCH] = str(self._next_epoch()).encode()
         return [
             {"request_delete_range": _key(self._prefix + key)}
             if value is None
@@ -236,7 +238,28 @@ class EtcdStore:
             except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise self._corrupt(error) from error
         assert known is not None  # noqa: S101 - nothing was known before
-        return succeeded, self._learn(known)
+        before, snapshot = self._epoch, self._learn(known)
+        if before and self._epoch == before and revision < self._revision:
+            self._empty(before, deadline)
+        self._revision = revision
+        return succeeded, snapshot
+
+    def _empty(self, epoch: int, deadline: float) -> NoReturn:
+        """Begin a new epoch in a store of the past, with nothing in it; its answer is none."""
+        key = _key(self._prefix + _EPOCH)
+        rest = {"key": _b64(self._prefix + _EPOCH + "\0"), "range_end": self._all()["range_end"]}
+        same = {**key, "target": "VALUE", "result": "EQUAL", "value": _b64(str(epoch))}
+        begun = {"request_put": {**key, "value": _b64(str(self._next_epoch()))}}
+        self._ask(_txn([same], [begun, {"request_delete_range": rest}], []), True, deadline)
+        self._known = _Known()
+        raise StoreUnknown(
+            f"{self._where}: it was put back from a backup: what it forgot is agreed anew",
+            fix="stop all agents before a backup is put back",
+        )
+
+    def _next_epoch(self) -> int:
+        """Return a new epoch: the clock may have gone back since another was made."""
+        return max(time.time_ns() // 1000, self._highest + 1)
 
     def _found(self, reply: Any, named: Collection[str] | None) -> list[_Range]:
         """Return what each range of a reply has."""
