@@ -30,14 +30,7 @@ from vipnft.agreement.records import (
     strangers,
 )
 from vipnft.model import Agents, Snapshot
-from vipnft.store.contract import (
-    Answer,
-    Store,
-    StoreCorrupt,
-    StoreError,
-    StoreUnknown,
-    StoreUnreachable,
-)
+from vipnft.store.contract import Answer, Store, StoreError
 
 _BACKOFF_S = (0.2, 5.0)  # seconds between attempts to reach the store at start: first, longest
 _AGAIN_S = 60.0  # seconds after which the same is said again
@@ -78,7 +71,7 @@ class Exchange:
         self.hints: int | None = None
 
     def reach(self, pause: Callable[[float], bool]) -> bool:
-        """Wait until the store answers; what waiting won't mend is an error at once.
+        """Wait until the store answers, whatever it says till then: what it refuses may be mended.
 
         `pause` sleeps for so many seconds, and tells whether to go on: False if not.
         """
@@ -88,7 +81,7 @@ class Exchange:
             try:
                 self._ask({}, {}, max(self._timeout, 1.0))
                 break
-            except (StoreUnreachable, StoreUnknown, StoreCorrupt, AgreementError) as error:
+            except (StoreError, AgreementError) as error:
                 if str(error) != said or time.monotonic() >= again:
                     self._log(f"{error}; asked again until it answers")
                     said, again = str(error), time.monotonic() + _AGAIN_S

@@ -10,7 +10,7 @@ from vipnft.agent.exchange import Exchange
 from vipnft.agreement.effects import Transact
 from vipnft.agreement.records import TABLE, Member, Table
 from vipnft.model import Agents
-from vipnft.store.contract import Answer
+from vipnft.store.contract import Answer, StoreRefused
 from vipnft.store.sqlite import SqliteStore
 
 OWNERS = ("a", "b")
@@ -88,3 +88,26 @@ def test_with_many_hosts_most_beats_look_at_nobody(tmp_path: Path, hosts: int) -
     asked._looked -= 24.1  # half a lease, less half a beat
     assert asked.transact(beat)
     assert not Noting.calls.pop()
+
+
+class Refusing(SqliteStore):
+    """A store that refuses for a while, as etcd does whom an operator took a role from."""
+
+    left = 3
+
+    def transact(self, *asked: Any, **more: Any) -> Answer:
+        self.left -= 1
+        if self.left >= 0:
+            raise StoreRefused("permission denied")
+        return super().transact(*asked, **more)
+
+
+def test_at_the_start_it_waits_for_a_store_that_refuses(tmp_path: Path) -> None:
+    lines: list[str] = []
+    store = Refusing(tmp_path / "s.db", "dns")
+    asked = Exchange(
+        store, Agents(), lines.append, None, deal="x", buckets=2, hosts=frozenset(OWNERS)
+    )
+    assert asked.reach(lambda _: True)
+    assert lines == ["permission denied; asked again until it answers"]
+    store.close()
