@@ -232,7 +232,7 @@ def test_a_lab_with_agents(lab_up: LabUp) -> None:
     home = agents.start(lab)
 
     def look() -> list[str]:
-        return lab.run("web1", ["vipnft", "status", "--cluster"]).stdout.splitlines()[1:]
+        return lab.run("web1", ["vipnft", "status", "--cluster"]).stdout.splitlines()[1:3]
 
     until(lambda: [line.split()[1:5] for line in look()] == [["serving", "weight", "1", "128"]] * 2)
     assert (home / "web1.log").read_text()

@@ -71,6 +71,7 @@ def test_a_cable_that_flaps_moves_little(lab_up: LabUp, tmp_path: Path) -> None:
             pull(number + 1)
             time.sleep(BACK_S)
         even(cast)
+        until(lambda: came() > before, what="web2's word of it")
         assert came() == before + 1
         pull(5)
         until(partial(cast.says, "web2", "soon after a return, 2 in a row"), what="the log")
