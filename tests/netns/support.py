@@ -5,11 +5,13 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from vipnft.config.writer import render
 from vipnft.lab.lab import Lab
@@ -19,6 +21,17 @@ PROGRAMS = Path(__file__).parent / "programs"
 LISTEN = "02:bf:c0:00:02:64"
 VIP, VIP6 = "192.0.2.100", "2001:db8::100"
 HUB_AND_SWITCH = (Mode.HUB, Mode.SWITCH)
+
+
+def sampled(cases: Iterable[object], *always: object) -> list[Any]:
+    """Return parameters, of which all but some are asked by `make long` alone."""
+    return [
+        pytest.param(
+            *(case if isinstance(case, tuple) else (case,)),
+            marks=[] if case in always else [pytest.mark.long],
+        )
+        for case in cases
+    ]
 
 
 def until(condition: Callable[[], object], *, seconds: float = 60, what: str = "") -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.netns.cast import Agents, clients_of, pinging
 from tests.netns.conftest import LabUp
-from tests.netns.support import shell, until
+from tests.netns.support import sampled, shell, until
 from tests.netns.test_etcd_faults import (
     PASSWORD,
     REFUSALS,
@@ -44,7 +44,7 @@ REFUSED = REFUSALS | {
 }
 
 
-@pytest.mark.parametrize("refusal", REFUSED)
+@pytest.mark.parametrize("refusal", sampled(REFUSED, "no space", "role revoked"))
 def test_a_store_that_refuses_is_as_one_that_is_away(
     lab_up: LabUp, tmp_path: Path, refusal: str
 ) -> None:
