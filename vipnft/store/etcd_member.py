@@ -229,7 +229,7 @@ class Member:
 
     def _tls(self, limit: float) -> Unfit | None:
         """Say whether the member speaks TLS."""
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the system's CAs take 40 ms to load
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
             with socket.create_connection(self._address, limit) as raw, context.wrap_socket(raw):
