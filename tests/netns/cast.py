@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.netns.support import VIP, configure, nginx, on_hosts, until
+from vipnft.agreement.records import members
 from vipnft.errors import VipnftError
 from vipnft.lab.lab import Lab
 from vipnft.model import Check
 from vipnft.ruleset import affinity
+from vipnft.store.sqlite import SqliteStore
 
 _AGAIN = 10  # answers that every client gets before it stops
 
@@ -59,6 +61,14 @@ class Agents:
         )
         hosts: dict[str, Any] = json.loads(said.stdout)["hosts"]
         return hosts
+
+    def named_by(self, host: str) -> frozenset[str]:
+        """Return who may take over from a host: whom its last beat in the file names."""
+        store = SqliteStore.at(self.url, self.lab.cluster.name)
+        try:
+            return members(store.transact({}, {}, timeout=5).snapshot)[host].knows
+        finally:
+            store.close()
 
     def owned(self) -> list[int]:
         """Return how many buckets each host owns; none while the store does not answer."""

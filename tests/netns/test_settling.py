@@ -46,6 +46,7 @@ def test_what_nobody_serves_waits_for_nobody(lab_up: LabUp, tmp_path: Path) -> N
         cast.start("web1")
         until(lambda: cast.look()["web1"]["state"] == "settling", what="web1 to be back")
         assert cast.owned() == [0, 256]
+        until(lambda: "web1" in cast.named_by("web2"), what="web2 to name its heir")
         cast.running["web2"].kill()
         until(lambda: cast.owned() == [256, 0], what="web1, that settles, to take over")
     assert time.monotonic() - began < LONG_S / 2
