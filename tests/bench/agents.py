@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tests.contract.etcd_server import Etcd
 from vipnft.agent.exchange import Exchange
@@ -98,7 +99,7 @@ def process(url: str, numbers: list[int], count: int, lease: float, pipe: Pipe) 
             meter.bytes[kind] += [len(json.dumps(body, separators=(",", ":"))), len(reply.body)]
         return reply
 
-    Connection.ask = counting  # type: ignore[assignment, method-assign]
+    patch.object(Connection, "ask", counting).start()  # to the end of this process
     threads = [
         threading.Thread(target=agent, args=(url, me, count, lease, meter, over), daemon=True)
         for me in numbers
@@ -189,13 +190,12 @@ def costs(etcd: Etcd, hosts: int) -> Iterator[Figures]:
             me = {names[0]: Member("0123456789abcdef", turn + 2, 1.0, 1).dump()}
             asked = {TABLE: seen[TABLE].version, names[0]: seen[names[0]].version}
             before, began = spent(etcd), time.process_time()
-            Connection.ask = counting  # type: ignore[assignment, method-assign]
-            if kind == "look":
-                answer = mine.transact({}, {}, timeout=_ENOUGH_S)
-            else:
-                answer = mine.transact(asked, me, timeout=_ENOUGH_S, brief=kind == "brief beat")
-            members(answer.snapshot)
-            Connection.ask = ask  # type: ignore[method-assign]
+            with patch.object(Connection, "ask", counting):
+                if kind == "look":
+                    answer = mine.transact({}, {}, timeout=_ENOUGH_S)
+                else:
+                    answer = mine.transact(asked, me, timeout=_ENOUGH_S, brief=kind == "brief beat")
+                members(answer.snapshot)
             clients, etcds = clients + time.process_time() - began, etcds + spent(etcd) - before
             seen = answer.snapshot
         sent, got = sizes[-1]

@@ -312,8 +312,10 @@ def leader_killed(scene: Scene, draw: random.Random) -> Fault:
         whose.append(members.leader())
         members.kill(*whose)
 
+    def end() -> None:
+        _again(scene, *whose)
+
     holds = {f"member {n}" for n in members.members}
-    end = lambda: _again(scene, *whose)  # noqa: E731 - known once it began
     return _store(scene, "etcd's leader killed", holds, draw.uniform(0.2, 5), begin, end)
 
 

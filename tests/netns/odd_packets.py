@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 
 from tests.netns.packets import IPV4, IPV6, ROUTER, checksum
 from tests.netns.support import VIP, VIP6
@@ -156,29 +157,29 @@ def echo6(e: Ends, kind: int = 128, code: int = 0, rest: bytes = b"", source: st
     return summed(source or e.six, VIP6, ICMP6, body, 2)
 
 
-def tcp4(e: Ends, **how: int | bytes) -> bytes:
-    return segment(e.four, VIP, e.port, **how)  # type: ignore[arg-type]
+def tcp4(e: Ends, **how: Any) -> bytes:
+    return segment(e.four, VIP, e.port, **how)
 
 
-def tcp6(e: Ends, **how: int | bytes) -> bytes:
-    return segment(e.six, VIP6, e.port, **how)  # type: ignore[arg-type]
+def tcp6(e: Ends, **how: Any) -> bytes:
+    return segment(e.six, VIP6, e.port, **how)
 
 
-def udp4(e: Ends, **how: int | bytes) -> bytes:
-    return datagram(e.four, VIP, e.port, **how)  # type: ignore[arg-type]
+def udp4(e: Ends, **how: Any) -> bytes:
+    return datagram(e.four, VIP, e.port, **how)
 
 
-def udp6(e: Ends, **how: int | bytes) -> bytes:
-    return datagram(e.six, VIP6, e.port, **how)  # type: ignore[arg-type]
+def udp6(e: Ends, **how: Any) -> bytes:
+    return datagram(e.six, VIP6, e.port, **how)
 
 
-def v4(make: Callable[[Ends], bytes], protocol: int, **how: int | bytes | bool) -> Frames:
+def v4(make: Callable[[Ends], bytes], protocol: int, **how: Any) -> Frames:
     """Return the frames of one IPv4 packet with such a body."""
-    return lambda e: [frame(e, IPV4, ip4(e, protocol, make(e), **how))]  # type: ignore[arg-type]
+    return lambda e: [frame(e, IPV4, ip4(e, protocol, make(e), **how))]
 
 
-def v6(make: Callable[[Ends], bytes], following: int, **how: int) -> Frames:
-    return lambda e: [frame(e, IPV6, ip6(e, following, make(e), **how))]  # type: ignore[arg-type]
+def v6(make: Callable[[Ends], bytes], following: int, **how: Any) -> Frames:
+    return lambda e: [frame(e, IPV6, ip6(e, following, make(e), **how))]
 
 
 def cut(make: Callable[[Ends], bytes], size: int) -> Callable[[Ends], bytes]:

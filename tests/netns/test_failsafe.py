@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.cast import Agents, clients_of, pinging
+from tests.netns.cast import Agents, Heard, clients_of, pinging
 from tests.netns.conftest import LabUp
 from tests.netns.support import sampled, shell, until
 from tests.netns.test_etcd_faults import CUTS, Etcd, answered, over_etcd
@@ -73,6 +73,19 @@ def failsafe(
 def carried(cast: Agents, *hosts: str) -> None:
     for host in hosts:
         until(partial(cast.says, host, "going on by the promises of"), what=f"{host}'s word")
+
+
+def outage(
+    cast: Agents, heard: Heard, begin: Callable[[], object], end: Callable[[], object]
+) -> None:
+    """Take the store away from all for a while: promises carry them, until it answers again."""
+    begin()
+    carried(cast, *cast.lab.hosts)
+    heard.more(AWAY)
+    end()
+    for host in cast.lab.hosts:
+        until(partial(cast.says, host, "the store answers again"), what="its end")
+    even(cast)
 
 
 @contextlib.contextmanager
@@ -160,13 +173,7 @@ def test_all_of_etcd_is_away_and_nobody_notices(
     away, back = AWAYS[how]
     with failsafe(lab, tmp_path, 3, lease) as (cast, etcd), watching(lease):
         with pinging(lab, tmp_path, two_each(cast)) as heard:
-            away(etcd)
-            carried(cast, *lab.hosts)
-            heard.more(AWAY)
-            back(etcd)
-            for host in lab.hosts:
-                until(partial(cast.says, host, "the store answers again"), what="its end")
-            even(cast)
+            outage(cast, heard, partial(away, etcd), partial(back, etcd))
         once(heard)
         assert heard.lost() == 0
         for host in lab.hosts:

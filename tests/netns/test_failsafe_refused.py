@@ -18,7 +18,7 @@ from tests.netns.test_etcd_faults import (
     write_right,
 )
 from tests.netns.test_failover import LONG_S, even, once, two_each, with_lease
-from tests.netns.test_failsafe import AWAY, carried, failsafe, kill, start, watching
+from tests.netns.test_failsafe import carried, failsafe, kill, outage, start, watching
 from vipnft.model import StoreLoss
 
 
@@ -60,13 +60,7 @@ def test_a_store_that_refuses_is_as_one_that_is_away(
     with over_etcd(lab, tmp_path, on_store_loss=StoreLoss.FAILSAFE, etcd=etcd) as (cast, _):
         before = {host: len(cast.log(host).splitlines()) for host in lab.hosts}
         with watching(), pinging(lab, tmp_path, two_each(cast)) as heard:
-            refuse(etcd)
-            carried(cast, *lab.hosts)
-            heard.more(AWAY)
-            give(etcd)
-            for host in lab.hosts:
-                until(partial(cast.says, host, "the store answers again"), what="its end")
-            even(cast)
+            outage(cast, heard, partial(refuse, etcd), partial(give, etcd))
         once(heard)
         assert heard.lost() == 0
         for host in lab.hosts:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -244,10 +245,10 @@ def test_agents_warn_when_all_of_them_take_nothing_at_once(lab_up: LabUp, tmp_pa
             assert "WARNING" not in cast.log("web1") + cast.log("web2")
             shell(lab, "segment", f"bridge fdb add {LISTEN} dev router master static")
             for host in lab.hosts:
-                until(lambda h=host: "all at once" in cast.log(h), what=f"{host} to warn")  # type: ignore[misc]
+                until(partial(cast.says, host, "all at once"), what=f"{host} to warn")
             shell(lab, "segment", f"bridge fdb del {LISTEN} dev router master")
             for host in lab.hosts:
-                until(lambda h=host: "arrive again" in cast.log(h), what=f"{host} to be well")  # type: ignore[misc]
+                until(partial(cast.says, host, "arrive again"), what=f"{host} to be well")
 
 
 def test_a_frame_from_the_listen_mac_is_counted_and_told(lab_up: LabUp, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import sys
 from asyncio import StreamReader, StreamWriter
 from contextlib import suppress
+from functools import partial
 
 _CHUNK_BYTES = 1 << 16
 
@@ -65,11 +66,7 @@ async def _read(reader: StreamReader) -> bytes:
 async def main(host: str, pairs: list[list[int]]) -> None:
     way = Way()
     for here, there in pairs:
-        await asyncio.start_server(
-            lambda r, w, port=there: way.take(r, w, host, port),  # type: ignore[misc]
-            host,
-            here,
-        )
+        await asyncio.start_server(partial(way.take, host=host, port=there), host, here)
     print("ready", flush=True)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
