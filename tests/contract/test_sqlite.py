@@ -52,6 +52,24 @@ def test_opening_touches_nothing(path: Path, url: str, opened: Opener) -> None:
     assert not path.exists()
 
 
+def test_a_file_put_back_from_a_backup_is_emptied(path: Path, url: str, opened: Opener) -> None:
+    """By whoever knows better: what was agreed on since is forgotten."""
+    store, other = opened(url), opened(url)
+    put(store, "k", b"old")
+    store.close()
+    backup = path.read_bytes()
+    new = [put(store, "k", b"%d" % number) for number in range(5)][-1]
+    store.close()
+    for old in path.parent.glob(f"{path.name}*"):
+        old.unlink()
+    path.write_bytes(backup)
+    assert read(other) == {"k": b"old"}
+    with pytest.raises(StoreUnknown, match="put back from a backup"):
+        store.transact({}, {}, timeout=WAIT_S)
+    assert read(store) == read(other) == {}
+    assert put(other, "k", b"again") > new
+
+
 def test_a_deleted_file_is_made_anew_and_no_old_version_counts(
     path: Path, url: str, opened: Opener
 ) -> None:

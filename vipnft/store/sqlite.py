@@ -7,6 +7,8 @@ Rule 3: a version is the microsecond of its transaction, or the last version plu
         is more: versions grow whatever the clock does, and a new file never repeats an old one.
 Rule 4: the file is known by its inode, seen again inside each transaction and after each
         commit: what went into a file that was deleted meanwhile is not called done.
+Rule 5: a file whose last version went back was put back from a backup: whoever sees that empties
+        it, for hosts may go on by what it has forgotten (see etcd).
 """
 
 import contextlib
@@ -17,7 +19,7 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 from urllib.parse import unquote
 
 from vipnft.errors import UsageError
@@ -64,6 +66,7 @@ class SqliteStore:
         self._cluster = cluster
         self._connection: sqlite3.Connection | None = None
         self._identity: _Identity = ()
+        self._last = 0  # the highest version that the file was seen to have given
 
     @classmethod
     def at(cls, url: str, cluster: str) -> Self:
@@ -127,8 +130,12 @@ class SqliteStore:
         rows = _patiently(connection, select, deadline, self._cluster)
         # Read first: the file is then held open in the state that was checked.
         snapshot = {key: Entry(value, version) for key, value, version in rows}
+        (last,) = connection.execute("SELECT version FROM last").fetchone()
         if self._look() != self._identity:
             raise _Moved
+        if snapshot and last < self._last:
+            self._empty(connection, deadline)
+        self._last = last
         done = all(
             (snapshot[key].version if key in snapshot else 0) == version
             for key, version in versions.items()
@@ -136,19 +143,31 @@ class SqliteStore:
         if not (done and puts):
             connection.execute("ROLLBACK")
             return Answer(done, snapshot)
-        self._put(connection, snapshot, puts)
+        version = self._put(connection, snapshot, puts)
         self._commit(connection)
+        self._last = version
         return Answer(True, snapshot)
+
+    def _empty(self, connection: sqlite3.Connection, deadline: float) -> NoReturn:
+        """Forget what a file of the past says; its answer is none."""
+        connection.execute("ROLLBACK")
+        _patiently(connection, "BEGIN IMMEDIATE", deadline)
+        connection.execute("DELETE FROM entry")
+        self._commit(connection)
+        raise StoreUnknown(
+            f"{self._where}: it was put back from a backup: what it forgot is agreed anew",
+            fix="stop all agents before a backup is put back",
+        )
 
     def _put(
         self,
         connection: sqlite3.Connection,
         snapshot: dict[str, Entry],
         puts: Mapping[str, bytes | None],
-    ) -> None:
-        """Make the puts, in the file and in the snapshot alike."""
+    ) -> int:
+        """Make the puts, in the file and in the snapshot alike; return their version."""
         (last,) = connection.execute("SELECT version FROM last").fetchone()
-        version = max(last + 1, time.time_ns() // 1000)
+        version: int = max(last + 1, time.time_ns() // 1000)
         connection.execute("UPDATE last SET version = ?", (version,))
         for key, value in puts.items():
             if value is None:
@@ -161,6 +180,7 @@ class SqliteStore:
                     "REPLACE INTO entry VALUES (?, ?, ?, ?)", (self._cluster, key, value, version)
                 )
                 snapshot[key] = Entry(value, version)
+        return version
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         try:
