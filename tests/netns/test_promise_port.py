@@ -23,6 +23,13 @@ one.bind(("", 5520))
 signal.pause()
 """
 
+OWN = """
+from ipaddress import ip_address
+from vipnft.kernel import link_glance
+vips = {ip_address("192.0.2.100"), ip_address("2001:db8::100")}
+print(*link_glance.own(["eth0"], vips))
+"""
+
 
 def checked(lab: Lab, host: str) -> str:
     return lab.run(host, ["vipnft", "check"]).stdout
@@ -140,3 +147,23 @@ def test_the_port_is_neither_the_vips_nor_anybodys_under_fence(
     configure(lab, agents=fence)
     with serving(lab, tmp_path, url=url, hosts=["web2"]):
         assert shell(lab, "web2", "ss -lunH sport = :5520") == ""
+
+
+def test_only_addresses_that_last_are_a_hosts_own(lab_up: LabUp) -> None:
+    """No VIP wherever it stands, no address of a link's alone or of another interface, none that
+    is about to go."""
+    lab = lab_up(hosts=1)
+    before = lab.run("web1", [sys.executable, "-Pc", OWN], check=True).stdout.split()
+    assert before[0].startswith("192.0.2.")
+    assert [address for address in before if address.startswith("fe80")] == []
+    shell(
+        lab,
+        "web1",
+        "ip addr add 192.0.2.100/32 dev eth0; ip addr add 198.51.100.7/24 dev eth0;"
+        "ip addr add 203.0.113.7/24 dev lo; ip addr add 169.254.7.7/16 scope link dev eth0;"
+        "ip addr add 2001:db8:7::1/64 dev eth0 nodad;"
+        "ip addr add 2001:db8:7::2/64 dev eth0 nodad preferred_lft 0",
+    )
+    after = lab.run("web1", [sys.executable, "-Pc", OWN], check=True).stdout.split()
+    assert set(after) - set(before) == {"198.51.100.7", "2001:db8:7::1"}
+    assert set(before) <= set(after)

@@ -22,7 +22,7 @@ from vipnft.host.facts import connections, current, gather, tagged
 from vipnft.host.glance import LinkGlance, Phased, RuleGlance
 from vipnft.host.preflight import fit
 from vipnft.host.record import draft
-from vipnft.kernel import nft
+from vipnft.kernel import link_glance, nft
 from vipnft.kernel.lease import Lease
 from vipnft.kernel.links import Links
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners
@@ -72,9 +72,8 @@ class Dataplane:
 
     def addresses(self) -> tuple[str, ...]:
         """Return this host's own addresses on the segments."""
-        with Links() as links:
-            nics = self._cluster.nics(self._name)
-            return links.own([nic.interface for nic in nics], self._cluster.vips)
+        nics = self._cluster.nics(self._name)
+        return link_glance.own([nic.interface for nic in nics], self._cluster.vips)
 
     def flush(self) -> None:
         """Fall silent, whatever an earlier life left."""

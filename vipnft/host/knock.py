@@ -13,8 +13,8 @@ from vipnft.agreement.records import Contact, Member, members
 from vipnft.errors import VipnftError
 from vipnft.host import locks
 from vipnft.host.preflight import Finding, Grade
+from vipnft.kernel import link_glance
 from vipnft.kernel.datagrams import Datagrams
-from vipnft.kernel.links import Links
 from vipnft.model import Cluster, StoreLoss
 from vipnft.store import opening
 
@@ -29,8 +29,7 @@ def findings(cluster: Cluster, name: str) -> Iterator[Finding]:
     if not agents.store or agents.on_store_loss is not StoreLoss.FAILSAFE:
         return
     interfaces = [nic.interface for nic in cluster.nics(name)]
-    with Links() as links:
-        addresses = links.own(interfaces, cluster.vips)
+    addresses = link_glance.own(interfaces, cluster.vips)
     if not addresses:
         yield Finding(
             Grade.WARN,

@@ -11,10 +11,12 @@ import struct
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
 from vipnft.kernel import netlink
+from vipnft.model import Address
 
 _GETLINK, _GETADDR, _GETNEIGH = 18, 22, 30  # linux/rtnetlink.h
 _AF_BRIDGE = 7
@@ -23,6 +25,10 @@ _IFADDRMSG = struct.Struct("=BBBBi")
 _NDMSG = struct.Struct("=B3xiHBB")
 _IFF_KEPT = 0x1 | 0x8 | 0x100  # linux/if.h: IFF_UP, _LOOPBACK, _PROMISC
 _ADDRESS, _IFNAME, _PARENT, _MASTER, _LINKINFO, _EXT_MASK, _CARRIER = 1, 3, 5, 10, 18, 29, 33
+_RT_SCOPE_UNIVERSE = 0
+# Of IPv6: temporary, no longer preferred, on probation, found to be another's (linux/if_addr.h).
+_IFA_F_PASSING = 0x01 | 0x20 | 0x40 | 0x08
+_V6_BYTES = 16
 _SKIP_STATS = struct.pack("=I", 8)  # RTEXT_FILTER_SKIP_STATS
 _VLAN = b"vlan\0"
 _INFO_KIND, _LLADDR = 1, 2
@@ -39,12 +45,14 @@ class Wanted(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """An address on an interface (`link`, its index), its network's length, and IFA_F_... flags."""
+    """An address on an interface (`link`, its index), its network's length, IFA_F_... flags, and
+    its RT_SCOPE_..."""
 
     link: int
     length: int
     address: bytes
     flags: int
+    scope: int
 
 
 def links(wanted: Wanted) -> tuple[object, ...]:
@@ -123,10 +131,27 @@ def tagged(interfaces: Collection[str]) -> frozenset[str]:
     return frozenset(name for name, (index, *_) in own.items() if index in parents)
 
 
+def own(interfaces: Collection[str], vips: Collection[Address]) -> tuple[str, ...]:
+    """Return the addresses at which these interfaces' host is reached as itself: IPv4 first, none
+    that is a link's alone, on probation, or to be given up; and no VIP, wherever it is.
+    KernelError if the kernel does not tell."""
+    with closing(netlink.opened(netlink.ROUTE)) as kernel:
+        indexes = {index for index, *_ in _interfaces(kernel, interfaces)[0].values()}
+        found = [
+            ip_address(one.address)
+            for one in _addresses(kernel)
+            if one.link in indexes
+            and one.scope == _RT_SCOPE_UNIVERSE
+            and not (len(one.address) == _V6_BYTES and one.flags & _IFA_F_PASSING)
+        ]
+    found.sort(key=lambda address: (address.version, address))
+    return tuple(str(one) for one in found if not one.is_multicast and one not in vips)
+
+
 def _addresses(kernel: socket.socket) -> Iterator[Standing]:
     body = _IFADDRMSG.pack(0, 0, 0, 0, 0)
     for _, data, begin, end in netlink.dump(kernel, _GETADDR, body, "its addresses"):
-        _, length, old, _, index = _IFADDRMSG.unpack_from(data, begin)
+        _, length, old, scope, index = _IFADDRMSG.unpack_from(data, begin)
         parts = {
             kind: data[at:stop]
             for kind, at, stop in netlink.attributes(data, begin + _IFADDRMSG.size, end)
@@ -134,4 +159,4 @@ def _addresses(kernel: socket.socket) -> Iterator[Standing]:
         flags = int.from_bytes(parts[_IFA_FLAGS], sys.byteorder) if _IFA_FLAGS in parts else old
         address = parts.get(_IFA_LOCAL) or parts.get(_IFA_ADDRESS)
         if address:
-            yield Standing(index, length, address, flags)
+            yield Standing(index, length, address, flags, scope)

@@ -25,9 +25,6 @@ _IFF_UP, _IFF_LOOPBACK, _IFF_PROMISC = 0x1, 0x8, 0x100  # linux/if.h
 _NTF_SELF, _NTF_PROXY = 0x02, 0x08  # linux/neighbour.h
 _NUD_PERMANENT = 0x80
 _RT_SCOPE_HOST, _RTN_BROADCAST = 254, 3  # linux/rtnetlink.h
-_RT_SCOPE_UNIVERSE = 0
-# Of IPv6: temporary, no longer preferred, on probation, found to be another's.
-_IFA_F_PASSING = 0x01 | 0x20 | 0x40 | 0x08
 _IFA_F_NODAD, _IFA_F_PERMANENT, _IFA_F_MCAUTOJOIN = 0x02, 0x80, 0x400  # linux/if_addr.h
 _FOREVER = 0xFFFFFFFF
 _ETHERNET = {1, 772}  # linux/if_arp.h: ARPHRD_ETHER, _LOOPBACK
@@ -116,21 +113,6 @@ class Links:
             and (one["prefixlen"] == _LENGTH[socket.AF_INET] or several[one["index"]].loopback)
         }
         return {one: where for one, where in found.items() if not IPv4Address(one).is_loopback}
-
-    @refusal("the kernel does not tell its addresses")
-    def own(self, interfaces: Collection[str], vips: Collection[Address]) -> tuple[str, ...]:
-        """Return the addresses at which these interfaces' host is reached as itself: IPv4 first,
-        none that is a link's alone, on probation, or to be given up; and no VIP, wherever it is."""
-        indexes = {one.index for one in self.every() if one.name in interfaces}
-        found = [
-            ip_address(one.get("local") or one.get("address"))
-            for one in self._ipr.get_addr()
-            if one["index"] in indexes
-            and one["scope"] == _RT_SCOPE_UNIVERSE
-            and not (one["family"] == socket.AF_INET6 and one.get("IFA_FLAGS") & _IFA_F_PASSING)
-        ]
-        found.sort(key=lambda address: (address.version, address))
-        return tuple(str(one) for one in found if not one.is_multicast and one not in vips)
 
     @refusal("the kernel does not tell its routes")
     def conflict(self, address: Address) -> str:
