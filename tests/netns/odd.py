@@ -173,14 +173,22 @@ CUTS = {
 }
 
 
-def fragments4() -> Named:
-    bodies: dict[str, tuple[int, Callable[[Ends], bytes], str]] = {
-        "SYN": (TCP, lambda e: tcp4(e, data=b"x" * 12), "tcp/80"),
-        "SYN to a closed port": (TCP, lambda e: tcp4(e, dport=81, data=b"x" * 12), ""),
-        "null segment": (TCP, lambda e: tcp4(e, dport=81, flags=0, data=b"x" * 12), ""),
-        "datagram": (UDP, lambda e: udp4(e, data=b"y" * 24), "udp/53"),
-        "ping": (ICMP, lambda e: echo(e, rest=b"z" * 24), ""),
+def whole(
+    tcp: Callable[..., bytes], udp: Callable[..., bytes], ping: Callable[..., bytes], icmp: int
+) -> dict[str, tuple[int, Callable[[Ends], bytes], str]]:
+    """Return what is sent in pieces, of 32 bytes each: its protocol, it, and by which service it is
+    dealt."""
+    return {
+        "SYN": (TCP, lambda e: tcp(e, data=b"x" * 12), "tcp/80"),
+        "SYN to a closed port": (TCP, lambda e: tcp(e, dport=81, data=b"x" * 12), ""),
+        "null segment": (TCP, lambda e: tcp(e, dport=81, flags=0, data=b"x" * 12), ""),
+        "datagram": (UDP, lambda e: udp(e, data=b"y" * 24), "udp/53"),
+        "ping": (icmp, lambda e: ping(e, rest=b"z" * 24), ""),
     }
+
+
+def fragments4() -> Named:
+    bodies = whole(tcp4, udp4, echo, ICMP)
     for word, (protocol, make, dealt) in bodies.items():
         for name, cuts in CUTS.items():
 

@@ -104,13 +104,7 @@ def _behind(number: int, rest: bytes, inner: int, make: Callable[[Ends], bytes])
 
 
 def _fragments6() -> Named:
-    bodies: dict[str, tuple[int, Callable[[Ends], bytes], str]] = {
-        "SYN": (TCP, lambda e: tcp6(e, data=b"x" * 12), "tcp/80"),
-        "SYN to a closed port": (TCP, lambda e: tcp6(e, dport=81, data=b"x" * 12), ""),
-        "null segment": (TCP, lambda e: tcp6(e, dport=81, flags=0, data=b"x" * 12), ""),
-        "datagram": (UDP, lambda e: udp6(e, data=b"y" * 24), "udp/53"),
-        "ping": (ICMP6, lambda e: echo6(e, rest=b"z" * 24), ""),
-    }
+    bodies = odd.whole(tcp6, udp6, echo6, ICMP6)
     for word, (number, make, dealt) in bodies.items():
         for name, cuts in {**odd.CUTS, "whole": ((0, 32),)}.items():
 
