@@ -17,24 +17,17 @@ from vipnft.ruleset.nftjson import (
     DROP,
     MARK,
     Commands,
-    Expr,
     Stmt,
     assign,
     goto,
-    jhash,
     jump,
     match,
     one_of,
     payload,
     raw,
 )
-from vipnft.ruleset.served import ports, versions
+from vipnft.ruleset.served import hashed, ports, versions
 from vipnft.ruleset.tables import INET
-
-
-def hashed(cluster: Cluster, of: Expr) -> Stmt:
-    """Return the statement that marks a packet with its bucket."""
-    return assign(MARK, jhash(of, mod=cluster.buckets, seed=cluster.seed))
 
 
 def complaints(cluster: Cluster, nics: Sequence[Nic], beyond: Stmt) -> Commands:

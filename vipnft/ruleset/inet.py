@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from vipnft.model import MAX_BUCKETS, Cluster, Mode, Nic, Protocol, Service
 from vipnft.ruleset import affinity
 from vipnft.ruleset.affinity import Version
-from vipnft.ruleset.complaints import complaints, hashed, judged
+from vipnft.ruleset.complaints import complaints, judged
 from vipnft.ruleset.lease import lease, leased
 from vipnft.ruleset.netdev import FRAGMENT, MOVING, OPENS, UNRELATED
 from vipnft.ruleset.nftjson import (
@@ -51,7 +51,7 @@ from vipnft.ruleset.nftjson import (
     span,
     update,
 )
-from vipnft.ruleset.served import ports, to_vip, versions, vips
+from vipnft.ruleset.served import hashed, ports, to_vip, versions, vips
 from vipnft.ruleset.tables import INET
 
 _RAW, _MANGLE, _FILTER = -300, -150, 0

@@ -42,14 +42,13 @@ from vipnft.ruleset.nftjson import (
     flagged,
     fwd,
     goto,
-    jhash,
     match,
     one_of,
     payload,
     raw,
     vmap,
 )
-from vipnft.ruleset.served import ports, to_vip, versions, vips
+from vipnft.ruleset.served import hashed, ports, to_vip, versions, vips
 from vipnft.ruleset.tables import NETDEV
 from vipnft.ruleset.tags import NESTED, OTHER_VLAN
 
@@ -97,14 +96,11 @@ class _Deal:
     """How packets are hashed into buckets."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._seed, self._buckets = cluster.seed, cluster.buckets
+        self._cluster = cluster
         self.kind, self.special = affinity.dealt(cluster.services)
 
-    def hashed(self, of: Expr) -> Stmt:
-        return assign(MARK, jhash(of, mod=self._buckets, seed=self._seed))
-
     def by_bucket(self, of: Expr) -> list[Stmt]:
-        return [self.hashed(of), vmap(MARK, "buckets")]
+        return [hashed(self._cluster, of), vmap(MARK, "buckets")]
 
     def by_source(self, version: Version, kind: HashKey | None = None) -> list[Stmt]:
         return self.by_bucket(affinity.source(kind or self.kind, version))

@@ -1,10 +1,20 @@
-"""What is served, as rules say it: VIPs, IP versions, ports."""
+"""What is served, as rules say it: VIPs, IP versions, ports, buckets."""
 
 from collections.abc import Sequence
 
-from vipnft.model import Nic, Service
+from vipnft.model import Cluster, Nic, Service
 from vipnft.ruleset.affinity import V4, V6, Version
-from vipnft.ruleset.nftjson import Stmt, match, one_of, payload, span
+from vipnft.ruleset.nftjson import (
+    MARK,
+    Expr,
+    Stmt,
+    assign,
+    jhash,
+    match,
+    one_of,
+    payload,
+    span,
+)
 
 
 def vips(nic: Nic, version: Version) -> list[str]:
@@ -25,3 +35,8 @@ def to_vip(nic: Nic, version: Version, field: str = "daddr") -> Stmt:
 def ports(service: Service) -> object:
     """Return a service's ports as the right side of a match."""
     return one_of(span(*pair) for pair in service.ports)
+
+
+def hashed(cluster: Cluster, of: Expr) -> Stmt:
+    """Return the statement that marks a packet with its bucket."""
+    return assign(MARK, jhash(of, mod=cluster.buckets, seed=cluster.seed))
