@@ -15,8 +15,10 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from tests.bench import away
+from tests.bench.rows import Row, name
 from tests.chaos import bystanders
 from tests.chaos.judge import Verdict
 from tests.netns.cast import Agents, Heard, bucket_of, clients_of, flowing, pinging, serving
@@ -28,16 +30,6 @@ from vipnft.lab.lab import Lab
 DOCUMENT = Path(__file__).parents[2] / "docs/failover.md"
 TRIALS = 50
 FINE = 0.002  # seconds between two pings where a gap is shorter than usual pings' interval
-
-
-class Row(NamedTuple):
-    what: str
-    must: str
-    found: str
-
-
-def name(what: str) -> str:
-    return f"bench-{what}-{os.getpid()}"
 
 
 def milliseconds(gaps: list[float]) -> str:
@@ -289,6 +281,11 @@ def main() -> None:
         "many etcd": lambda w: many(w, "etcd"),
         "beside": beside,
         "off": off,
+        "away": lambda w: away.away(w, 1.0),
+        "away 300 ms": lambda w: away.away(w, 0.3),
+        "elections": away.elections,
+        "cut off": away.cut_off,
+        "died meanwhile": away.died_meanwhile,
         "starved": starved,
     }
     chosen = sys.argv[1:] or parts

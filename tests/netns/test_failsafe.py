@@ -27,6 +27,7 @@ from vipnft.lab.lab import Lab
 from vipnft.model import StoreLoss
 
 AWAY = 1000  # questions of each client's, 10 ms apart, for which the store is away
+CARRIED = "going on by the promises of"
 OUTSIDER = [sys.executable, "-Pm", "tests.netns.programs.outsider"]
 
 
@@ -72,7 +73,7 @@ def failsafe(
 
 def carried(cast: Agents, *hosts: str) -> None:
     for host in hosts:
-        until(partial(cast.says, host, "going on by the promises of"), what=f"{host}'s word")
+        until(partial(cast.says, host, CARRIED), what=f"{host}'s word")
 
 
 def outage(

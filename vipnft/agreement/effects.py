@@ -4,6 +4,7 @@ A driver does the effects for the generator in vipnft.agreement.protocol, and se
 says."""
 
 import enum
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,26 +41,26 @@ class Grant:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Adopt:
     """Kernel: this host's part of a table; of None, no bucket is mine."""
 
     table: Table | None
     me: str
 
-    @property
+    @functools.cached_property
     def owned(self) -> frozenset[int]:
         """Buckets that are mine, those being joined with them."""
         owners = self.table.owners if self.table else ()
         return frozenset(b for b, owner in enumerate(owners) if owner == self.me)
 
-    @property
+    @functools.cached_property
     def draining(self) -> frozenset[int]:
         """Buckets of others in which my connections go on."""
         drains = self.table.drains if self.table else {}
         return frozenset(b for b, hosts in drains.items() if self.me in hosts) - self.owned
 
-    @property
+    @functools.cached_property
     def part(self) -> str:
         """The digest of both."""
         return part(self.owned, self.draining)

@@ -35,25 +35,32 @@ class Outlook:
         """Return who is to own what, by how much each of the living takes; `real` is the newest
         table in which anybody owned anything. What the `pinned` own stays: they may be alive, and
         can't hear that they are to give it."""
-        free = [b for b, owner in enumerate(owners) if owner not in pinned]
-        if not any(shares.values()) or not free:
+        if not any(shares.values()):
             return owners
-        key = (tuple(sorted(shares.items())), owners, tuple(free))
+        key = (tuple(sorted(shares.items())), owners, frozenset(pinned))
         if self._dealt[0] != key:
-            before = prior(owners, real)
-            dealt = assign(shares, len(free), [before[b] for b in free], salt=self._salt)
-            target = list(owners)
-            for bucket, owner in zip(free, dealt, strict=True):
-                target[bucket] = owner
-            self._dealt = (key, tuple(target))
+            self._dealt = (key, self._deal(shares, owners, prior(owners, real), pinned))
         return self._dealt[1]
+
+    def _deal(
+        self, shares: Mapping[str, int], owners: Owners, before: Owners, pinned: Set[str]
+    ) -> Owners:
+        free = [b for b, owner in enumerate(owners) if owner not in pinned]
+        if not free:
+            return owners
+        target = list(owners)
+        dealt = assign(shares, len(free), [before[b] for b in free], salt=self._salt)
+        for bucket, owner in zip(free, dealt, strict=True):
+            target[bucket] = owner
+        return tuple(target)
 
     def beat(self, shares: Mapping[str, int], owners: Owners, target: Owners) -> bool:
         """Count one beat more; tell whether moves may begin."""
-        self._coming = self._coming + 1 if owners != target else 0
+        moves = owners != target
+        self._coming = self._coming + 1 if moves else 0
         self._still = self._still + 1 if shares == self._shares else 0
         self._shares = shares
-        self.near = any(o != self._me == n for o, n in zip(owners, target, strict=True))
+        self.near = moves and any(o != self._me == n for o, n in zip(owners, target, strict=True))
         return self._coming > _NOTICE_BEATS and (
             self._still >= _NOTICE_BEATS or self._coming > _CALM_BEATS
         )

@@ -8,7 +8,7 @@ from vipnft.agreement.known import Known
 from vipnft.agreement.outlook import Outlook
 from vipnft.agreement.peers import Peers
 from vipnft.agreement.records import TABLE, Member, Table, members, order, weights
-from vipnft.agreement.steps import Step, drained, giving, parties, placeholder, takeover
+from vipnft.agreement.steps import Step, drained, giving, placeholder, takeover
 from vipnft.model import Owners
 
 
@@ -58,7 +58,7 @@ class Proposals:
         if other.contact is None or order(said.snapshot, self._params.me).off == version:
             return True
         entry = said.snapshot.get(TABLE)
-        if entry and self._params.me not in parties(Table.load(entry.value)):
+        if entry and self._params.me not in Table.load(entry.value).parties:
             return True
         living = {h: m for h, m in self._fellows(said).items() if self._peers.has_moved(h)}
         living = {h: m for h, m in living.items() if h not in self._peers.quiet(said)}
@@ -69,7 +69,7 @@ class Proposals:
         return {h: m for h, m in members(said.snapshot).items() if h in self._params.hosts}
 
     def _takeover(self, old: Table, target: Owners, lost: set[str], said: Reply) -> Step | None:
-        gone = lost & parties(old)
+        gone = lost & old.parties
         if not gone:
             return None
         silent = max(self._peers.silence(host, said.now) for host in gone)
@@ -77,6 +77,8 @@ class Proposals:
 
     def _given(self, old: Table, target: Owners, said: Reply) -> frozenset[int]:
         """Return which of my buckets are another's next, who beats and can hear of it."""
+        if target == old.owners:
+            return frozenset()
         pairs = zip(old.owners, target, strict=True)
         return frozenset(
             b

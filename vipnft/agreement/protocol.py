@@ -53,7 +53,7 @@ from vipnft.agreement.records import (
     order,
     patience,
 )
-from vipnft.agreement.steps import Step, parties
+from vipnft.agreement.steps import Step
 from vipnft.errors import UsageError
 
 Effects = Generator[Effect, Any, End]
@@ -136,7 +136,7 @@ class Life:
         """Wait for the next beat; where buckets are about to come or a host to be declared
         dead, look for that meanwhile."""
         while said is not None and self._known.table:
-            most = self._peers.until_lost(said, parties(self._known.table))
+            most = self._peers.until_lost(said, self._known.table.parties)
             self.wish = yield Wait(self._proposals.outlook.near, most)
             if self.wish.due:
                 return
@@ -145,7 +145,7 @@ class Life:
                 return
             yield from self._look(said)
             yield from self._follow(said)
-            if self._known.table and self._peers.lost(said) & parties(self._known.table):
+            if self._known.table and self._peers.lost(said) & self._known.table.parties:
                 return
         self.wish = yield Wait()
 
@@ -275,7 +275,7 @@ class Life:
 
     def _look(self, said: Reply) -> Generator[Effect, Any, None]:
         self._order = order(said.snapshot, self.params.me)
-        self._peers.look(said, parties(self._known.last) if self._known.last else set())
+        self._peers.look(said, self._known.last.parties if self._known.last else set())
         if self.params.failsafe:
             self._pledges.look(said.snapshot, self._peers.quiet(said))
             yield from self._stand()

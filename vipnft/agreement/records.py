@@ -41,13 +41,23 @@ class AgreementError(VipnftError):
     """A key in the store that this version can't use."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """Who owns each bucket, and who may still drain it; `deal` names how clients become buckets."""
 
     owners: Owners
     drains: Mapping[int, frozenset[str]] = field(default_factory=dict)
     deal: str = ""
+
+    @functools.cached_property
+    def drainers(self) -> frozenset[str]:
+        """Every host that drains anything."""
+        return frozenset(host for hosts in self.drains.values() for host in hosts)
+
+    @functools.cached_property
+    def parties(self) -> frozenset[str]:
+        """Every host that owns or drains anything."""
+        return self.drainers.union(self.owners)
 
     def dump(self) -> bytes:
         """Return it as the store holds it."""
@@ -348,8 +358,3 @@ def weights(known: Mapping[str, Member]) -> dict[str, int]:
         if any(result.values()):
             break
     return result
-
-
-def drainers(table: Table) -> set[str]:
-    """Return every host that drains anything."""
-    return {host for hosts in table.drains.values() for host in hosts}

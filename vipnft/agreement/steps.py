@@ -7,7 +7,7 @@ Rule 1: a step says on which further conditions it is made, and what of the prop
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from vipnft.agreement.records import Table, drainers, key_of
+from vipnft.agreement.records import Table, key_of
 from vipnft.model import Owners
 
 _NEVER = "?"
@@ -24,11 +24,6 @@ class Step:
     conditions: Mapping[str, int]
     given: frozenset[int] = frozenset()
     dead: frozenset[str] = frozenset()
-
-
-def parties(table: Table) -> set[str]:
-    """Return every host that owns or drains anything."""
-    return {*table.owners} | drainers(table)
 
 
 def is_nobody(host: str) -> bool:
