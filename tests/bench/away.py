@@ -58,7 +58,7 @@ def elections(where: Path) -> Iterator[Row]:
     yield Row(
         f"etcd's leader killed, {ELECTIONS} times, etcd's default timings, failsafe, lease 1 s",
         "0 unanswered",
-        f"{_judged(heard)}; hosts went on by promises {carried_on} times",
+        f"{_judged(heard)}; hosts said {carried_on} times that promises carried them",
     )
 
 

@@ -27,7 +27,7 @@ from vipnft.lab.lab import Lab
 from vipnft.model import StoreLoss
 
 AWAY = 1000  # questions of each client's, 10 ms apart, for which the store is away
-CARRIED = "going on by the promises of"
+CARRIED = "by the promises of"
 OUTSIDER = [sys.executable, "-Pm", "tests.netns.programs.outsider"]
 
 
