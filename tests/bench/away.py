@@ -98,11 +98,12 @@ def died_meanwhile(where: Path) -> Iterator[Row]:
                 cast.running[host].kill()
                 died = time.time()
                 time.sleep(3)
+                begun = time.time()
                 etcd.start(0)  # returns once it is well
                 well = time.time()
                 until(lambda: sorted(cast.owned()) == [0, 85, 85, 86], what="the takeover")
             double += heard.double
-            silent.append(max(_last_before(heard, c, well) - died for c in asking))
+            silent.append(max(_last_before(heard, c, begun) - died for c in asking))
             back.append(max(_first_after(heard, c, well) - well for c in asking))
             cast.start(host)
             even(cast)
