@@ -1,5 +1,6 @@
 """What else TCP and ICMP do, before, within and after a move."""
 
+import re
 import select
 import socket
 import subprocess
@@ -116,6 +117,8 @@ def test_the_last_segment_of_a_handshake_comes_after_the_move(lab_up: LabUp) -> 
             if time.monotonic() < began + AGAIN_S:
                 break
             give(lab, mine, "web2", "web1", drain="0")
+        else:
+            pytest.skip(f"this machine moved no bucket within {AGAIN_S} s, in nine tries")
         assert [one.recv(99) for one in connections] == [b"web1"] * len(clients)
         wire.stop()
     assert resets(wire) == []
@@ -163,7 +166,10 @@ def test_a_syn_ack_later_than_ever_breaks_nothing(lab_up: LabUp) -> None:
             one.setblocking(False)
             one.connect_ex((vip, 80))
         # The next time is 4 s after the second: Linux forgets what may not leave then.
-        until(lambda: shell(lab, "web1", HALF_OPEN).count(",2)") == len(clients))
+        half_open = partial(shell, lab, "web1", HALF_OPEN)
+        until(lambda: len(re.findall(r",[2-9]\)", half_open())) == len(clients))
+        if half_open().count(",2)") != len(clients):
+            pytest.skip("this machine looked on too seldom")
         give(lab, mine, "web1", "web2")
         shell(lab, "web1", "nft flush set inet vipnft given")  # as after 64 s
 

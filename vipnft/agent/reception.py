@@ -58,11 +58,12 @@ class Reception:
 
 
 class Ebb:
-    """What all hosts of the cluster take together, from look to look."""
+    """What all hosts of the cluster take together, from look to look; `much` is the larger of the
+    last two: what stops, stops in the midst of one."""
 
     def __init__(self) -> None:
         self._before: Mapping[str, int] = {}
-        self._much = self._quiet = 0
+        self._much = self._last = self._quiet = 0
 
     def look(self, taken: Mapping[str, int]) -> str:
         """Note how many packets each host has taken so far; return a sentence when much became
@@ -75,7 +76,7 @@ class Ebb:
         self._before = dict(taken)
         if grown * _MUCH_TO_NOTHING >= max(self._much, 1):
             told, self._quiet = self._quiet >= _LOOKS, 0
-            self._much = grown
+            self._much, self._last = max(grown, self._last), grown
             return "packets to the listen MAC arrive again" if told else ""
         if self._much < _ENOUGH_PACKETS:
             return ""

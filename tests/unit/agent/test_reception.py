@@ -57,6 +57,10 @@ def test_much_that_becomes_nothing_for_all_is_said_once_and_when_it_is_over() ->
     ]  # fmt: skip
 
 
+def test_much_may_end_in_the_midst_of_a_look() -> None:
+    assert ebbs(0, 1000, 2000, 2010, 2010, 2010, 2010)[-1] == "WARNING"
+
+
 def test_little_may_become_nothing_and_much_may_become_less() -> None:
     assert not any(ebbs(0, 20, 40, 40, 40, 40, 40, 40))
     assert not any(ebbs(0, 10_000, 20_000, 20_200, 20_300, 20_303, 20_304, 20_304, 20_304))
