@@ -1,9 +1,10 @@
-.PHONY: help demo test long check fix fuzz model audit lock package machines machines-netns golden bench bench-start bench-moves bench-failover chaos setup setup-test
+.PHONY: help demo test long check fix fuzz model audit lock package machines machines-netns golden bpf bench bench-start bench-moves bench-failover chaos setup setup-test
 
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
 PACKS := lintian man-db scdoc
 MACHINES := $(TESTS) qemu-system-x86 qemu-utils mmdebstrap e2fsprogs dpkg-dev
+BPF := clang-14 llvm-14
 BENCH := iptables iperf3 wrk keepalived
 BIN := .venv/bin
 LOCKED := $(BIN)/pip install --quiet --require-hashes --only-binary :all: --requirement
@@ -31,7 +32,7 @@ fix: setup ## format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format --quiet
 
-fuzz: setup ## a million inputs into every reader of what others write; N=1000: so many; SEED=7: again
+fuzz: setup ## a million inputs into what reads others' words, and (root) into the XDP stage; N=1000: so many; SEED=7: again
 	@$(BIN)/python -m tests.fuzz $(or $(N),1000000) $(SEED)
 
 model: setup ## ten million steps of the model of agents that lose the store; N=1000: so many; SEED=7: again
@@ -78,6 +79,10 @@ lock: setup ## lock the Python packages anew, with hashes; UPGRADE=1: the newest
 
 golden: setup ## write rulesets/ anew; read the diff
 	@$(BIN)/python -m tests.golden
+
+bpf: setup ## compile the XDP program; its object is committed
+	@.ci/setup $(BPF)
+	@.ci/bpf vipnft/bpf/foreign.o
 
 setup: ## install what is missing, and say what
 	@.ci/setup $(RUNS)

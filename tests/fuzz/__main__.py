@@ -1,10 +1,12 @@
 """`make fuzz`: a million inputs, or as many as are said; one that fails is kept, and told."""
 
+import os
 import random
 import sys
 import time
 from pathlib import Path
 
+from tests.fuzz import stage
 from tests.fuzz.mutate import mutated
 from tests.fuzz.readers import READERS
 
@@ -30,6 +32,10 @@ def main() -> int:
                 print(f"{name}: {value[:300]!r}; it is in {KEPT}", flush=True)
                 raise
         print(f"{name:<16} {tries:>8} in {time.monotonic() - began:.0f} s", flush=True)
+    if os.geteuid() == 0:
+        print(f"the XDP stage: {stage.alone(count, seed)}", flush=True)
+    else:
+        print("the XDP stage is tried by root alone", flush=True)
     return 0
 
 
