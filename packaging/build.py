@@ -47,7 +47,8 @@ UNUSED = (
 MAINTAINER = "maintainers@vipnft.invalid"
 _OLD = 1_000_000_000
 """A date in 2001; eight years behind it are the modules'."""
-DOCS = ("README.md", "docs/*.md", "examples/*.toml")
+DOCS = ("README.md", "docs/*.md", "examples/*.toml", "packaging/xdp.conf")
+_EXAMPLES = {".toml", ".conf"}
 
 
 def main() -> None:
@@ -159,7 +160,7 @@ def _read(page: Path) -> None:
 def _documents() -> None:
     for pattern in DOCS:
         for path in ROOT.glob(pattern):
-            _copy(path, DOC / "examples" if path.suffix == ".toml" else DOC)
+            _copy(path, DOC / "examples" if path.suffix in _EXAMPLES else DOC)
     news = (ROOT / "CHANGELOG.md").read_bytes()
     (DOC / "changelog.gz").write_bytes(gzip.compress(news, mtime=0))
     date = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(_epoch()))

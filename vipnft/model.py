@@ -77,6 +77,16 @@ class CheckKind(enum.StrEnum):
     EXEC = "exec"
 
 
+class Xdp(enum.StrEnum):
+    """Where foreign packets are dropped before the rules see them: nowhere; in the driver, if it
+    can; there, and it is a fault if it can't; or right behind it, as any interface can."""
+
+    OFF = "off"
+    AUTO = "auto"
+    NATIVE = "native"
+    GENERIC = "generic"
+
+
 class StoreLoss(enum.StrEnum):
     """What agents do while the store is away: go on as long as all the others promise not to take
     over, fall silent, or carry on with the last table."""
@@ -198,7 +208,7 @@ class Agents:
 class Cluster:
     """What every host of a cluster has in common; MACs are lower case, colon separated. `mode` is
     how hosts wear the listen MAC, unless the command line says so. `secret`, in hexadecimal digits,
-    keeps hosts' names from telling who owns what."""
+    keeps hosts' names from telling who owns what; `xdp`: where they drop what is another's."""
 
     name: str
     seed: int
@@ -209,6 +219,7 @@ class Cluster:
     agents: Agents = Agents()
     mode: Mode | None = None
     secret: str = ""
+    xdp: Xdp = Xdp.OFF
 
     @property
     def salt(self) -> bytes:

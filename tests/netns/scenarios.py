@@ -76,6 +76,14 @@ def backlog_drops() -> int:
     return sum(int(line.split()[1], 16) for line in lines)
 
 
+def full_queues(lab: Lab) -> int:
+    """Return frames that were dropped before any rule saw them: by CPUs, and by the queues that
+    veths have where an XDP program is."""
+    words = "cat /sys/class/net/*/statistics/tx_dropped"
+    queues = (shell(lab, node, words).split() for node in ("segment", "router"))
+    return backlog_drops() + sum(int(one) for queue in queues for one in queue)
+
+
 def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float) -> Figures:
     """Hosts exchange 64 of 256 buckets `times` times each while the others' traffic flows.
 
@@ -91,7 +99,7 @@ def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float) -> Figures
         shell(lab, host, _PROBE)
     shell(lab, "router", _SENT)
     rebalancer = [sys.executable, str(PROGRAMS / "rebalancer.py"), str(times), ranges(moving)]
-    drops = backlog_drops()
+    drops = full_queues(lab)
     flow = lab.popen(
         "router",
         ["setsid", "trafgen", "-i", str(file), "-o", "eth0", "-q"],
@@ -117,7 +125,7 @@ def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float) -> Figures
         "rebalances": len(milliseconds),
         "taken": taken,
         "lost or twice": total - taken,
-        "backlog drops": backlog_drops() - drops,
+        "backlog drops": full_queues(lab) - drops,
         "median ms": statistics.median(milliseconds),
         "kernel ms": statistics.fmean(kernel),
         "seen": _seen(lab, quiet),
@@ -147,7 +155,7 @@ def _settled(lab: Lab, total: int, drops: int) -> int:
         return sum(_counted(lab, host, "list chain inet probe in") for host in lab.hosts)
 
     last, since = count(), time.monotonic()
-    while last < total - (backlog_drops() - drops) and time.monotonic() - since < _STILL_S:
+    while last < total - (full_queues(lab) - drops) and time.monotonic() - since < _STILL_S:
         if (now := count()) != last:
             last, since = now, time.monotonic()
     return last
@@ -359,6 +367,7 @@ def interrupted(lab: Lab, *, points: int, seed: int = 1) -> Figures:
         time.sleep(delay)
         process.kill()
         process.wait()
+        assert stage_is_right(lab, host)
         found = _verdicts(lab, host)
         assert found in states, "neither the old nor the new state"
         old, new = old + (found == states[1 - turn % 2]), new + (found == states[turn % 2])
@@ -370,6 +379,11 @@ def interrupted(lab: Lab, *, points: int, seed: int = 1) -> Figures:
 
 
 TAKEN = ("take", "come")
+
+
+def stage_is_right(lab: Lab, host: str) -> bool:
+    """Tell whether the XDP stage, if there is one, drops nothing that the rules don't drop."""
+    return lab.run(host, [sys.executable, str(PROGRAMS / "watched.py")]).returncode == 0
 
 
 def _verdicts(lab: Lab, host: str) -> list[int]:

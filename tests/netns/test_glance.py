@@ -10,6 +10,7 @@ import pytest
 from tests.netns.conftest import LabUp
 from tests.netns.support import PROGRAMS, configure, shell
 from vipnft.lab.lab import Lab
+from vipnft.model import Xdp
 
 RULES = (
     "nft delete element netdev vipnft buckets '{ 100 }'",
@@ -33,6 +34,10 @@ LINKS = (
     "sysctl -qw net.ipv4.conf.eth0.arp_ignore=0",
     "ip -6 neigh del proxy 100::100 dev eth0",
 )
+STAGE = {
+    "ip link set eth0 xdp off": "links",
+    f"{sys.executable} {PROGRAMS}/tamper_stage.py": "rules",
+}
 NOTHING = (
     "true",
     "nft delete element netdev vipnft buckets '{ 100 }';"
@@ -88,5 +93,17 @@ def test_a_glance_sees_all_that_matters_and_nothing_else(lab_up: LabUp, buckets:
         for command in LINKS[: None if buckets == 256 else 1]:
             assert eye.says(command) == "links", command
             shell(lab, "web1", "ip link set eth0 promisc off; ip addr flush dev peer")
+            eye.says("true")
+            assert eye.says("true") == "same", command
+
+
+def test_it_sees_the_xdp_stage_where_it_is_and_what_it_drops(lab_up: LabUp) -> None:
+    """The probe has moved buckets by then: own changes are none."""
+    lab = lab_up(hosts=3)
+    configure(lab, xdp=Xdp.NATIVE)
+    with looking(lab) as eye:
+        assert eye.says("true") == "same"
+        for command, part in STAGE.items():
+            assert eye.says(command) == part, command
             eye.says("true")
             assert eye.says("true") == "same", command

@@ -17,16 +17,18 @@ from dataclasses import dataclass, field, replace
 from vipnft.errors import KernelError
 from vipnft.host import announce, apply, down, glance, locks, record
 from vipnft.host.change import Change
-from vipnft.host.drift import bucket_drift, link_drift, skeleton_drift
+from vipnft.host.drift import bucket_drift, link_drift, skeleton_drift, stage_drift
 from vipnft.host.facts import connections, current, gather, tagged
 from vipnft.host.glance import LinkGlance, Phased, RuleGlance
 from vipnft.host.preflight import fit
 from vipnft.host.record import draft
+from vipnft.host.stage import Stage
 from vipnft.kernel import link_glance, nft
 from vipnft.kernel.lease import Lease
 from vipnft.kernel.links import Links
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners
 from vipnft.ruleset import elements, transactions
+from vipnft.ruleset.stage import foreign
 from vipnft.ruleset.tables import NETDEV, TABLES
 
 
@@ -51,6 +53,7 @@ class Dataplane:
         self._applied: Applied | None = None
         self._loaded = _Loaded()
         self._phased = Phased()  # the buckets, as the kernel has them
+        self._stage = Stage()  # in front of the rules
         self._around: LinkGlance | None = None  # links, addresses, settings, when they were sound
         self._changes = 0  # of buckets or rules, made here
         self._sound = False  # the kernel holds what it is to hold
@@ -109,7 +112,8 @@ class Dataplane:
         ):
             self._sound = False
             self._changes += 1
-            nft.apply(commands)
+            with self._stage.moving(foreign(owners, drains, self._name)):
+                nft.apply(commands)
         if wanted != before:
             self._phased = Phased(wanted)
         self._sound = True
@@ -125,11 +129,12 @@ class Dataplane:
         return glance.links(self._applied) if self._applied else None
 
     def is_sound(self, seen: RuleGlance, changes: int) -> bool | None:
-        """Tell whether the nft tables need no comparison, by a glance; None where it was overtaken
-        by a change of this host's own."""
+        """Tell whether the nft tables, and the bits of the XDP stage, need no comparison, by a
+        glance; None where it was overtaken by a change of this host's own."""
         if changes != self._changes:
             return None
-        return seen.in_phase and seen.staying == self._loaded.staying
+        rules = seen.in_phase and seen.staying == self._loaded.staying
+        return rules and self._stage.is_right()
 
     def is_same(self, seen: LinkGlance) -> bool:
         """Tell whether all else needs none."""
@@ -148,8 +153,8 @@ class Dataplane:
             self._around, around = None, glance.links(applied)  # first: what comes later shows
             staying = self._legible() if rules else self._loaded.staying
             with Links() as links:
-                facts = gather(links, applied, rules=rules)
-            lines = link_drift(applied, facts)
+                facts = gather(links, applied, rules=rules, stage=self._stage)
+            lines = (*link_drift(applied, facts), *stage_drift(applied, facts, again=False))
             if rules:
                 lines += skeleton_drift(self._loaded.text, facts.tables, leased=True)
             text = self._loaded.text
@@ -181,6 +186,10 @@ class Dataplane:
         """Return how many live connections this host has in each bucket: TCP's, and QUIC's."""
         return connections(self._applied) if self._applied else Counter()
 
+    def news(self) -> list[str]:
+        """Return why there is no XDP stage where there should be one, a line each, once."""
+        return self._stage.news()
+
     def announce(self) -> None:
         """Tell the segments where the VIPs are; UsageError if it can't."""
         if self._applied is not None:
@@ -201,7 +210,7 @@ class Dataplane:
             now = replace(now, owners=owners, drains=drains, leased=True)
             expected = text or apply.ABSENT
             facts = gather(links, now)
-            outcome = Change(links, own_links, before, now).run(expected, facts)
+            outcome = Change(links, own_links, before, now, self._stage).run(expected, facts)
         if outcome.swapped or not text or text.keys() != apply.ABSENT.keys():
             self._loaded = _Loaded(
                 nft.listing(TABLES),

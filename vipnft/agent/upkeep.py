@@ -134,6 +134,7 @@ class Upkeep:
     def _listen(self, seen: RuleGlance) -> None:
         known = self._exchange.members()
         for line in (
+            *self._plane.news(),
             *self._duplicates.news(),
             *self._hearing.look(known, self.owners, seen.taken, seen.strays),
         ):

@@ -17,7 +17,7 @@ _GOLDEN = 0.618033988749895  # consecutive hues far apart, however many hosts th
 
 def draw(report: StatusReport) -> Group:
     """Return a status report as text with the picture of its buckets and a legend below."""
-    owners, packets = report.owners, report.bucket_packets
+    owners, packets = report.owners, report.load
     hosts = list(dict.fromkeys([*report.hosts, *owners]))
     busiest = max(packets, default=0)
     moving = {b for one in report.moving for b in one.buckets}

@@ -95,6 +95,7 @@ def _glance(config: Path) -> "StatusReport":
             _stale(config, applied),
             {name: libc.mac_of(name) or worn.mac for name, worn in applied.worn.items()},
             facts.strays(applied, facts.strayed()),
+            facts.stages(applied),
         )
         # It was answered meanwhile; of an interface that is down, the report tells.
         with suppress(UsageError):

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from vipnft.buckets.phases import Phase, State
 from vipnft.buckets.ranges import ranges
+from vipnft.host.drift import StageFacts
 from vipnft.model import Applied, Mode, Owners, send_mac
 from vipnft.shown import printable
 
@@ -15,9 +16,20 @@ Counters = Mapping[int, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageReport:
+    """The XDP stage on an interface: `where` it runs, "" where it doesn't, and then `why`; how many
+    packets it dropped by itself, of each bucket."""
+
+    where: str
+    why: str = ""
+    dropped: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NicReport:
     """An interface on a segment, and what is served there. `strays`: frames that came from the
-    listen MAC, and by which ports, where this host is the bridge."""
+    listen MAC, and by which ports, where this host is the bridge; `stage` is None where there is
+    and should be none."""
 
     interface: str
     vips: tuple[str, ...]
@@ -25,6 +37,7 @@ class NicReport:
     send_mac: str
     strays: int = 0
     stray_ports: str = ""
+    stage: StageReport | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +91,13 @@ class StatusReport:
         return [b for b, owner in enumerate(self.owners) if owner == self.host]
 
     @property
+    def load(self) -> tuple[int, ...]:
+        """How many packets of each bucket came: taken here, or dropped by the XDP stage."""
+        every = [self.bucket_packets]
+        every += [nic.stage.dropped for nic in self.nics if nic.stage and nic.stage.dropped]
+        return tuple(map(sum, zip(*every, strict=True)))
+
+    @property
     def share(self) -> float:
         """How much of all that is, 0 to 1."""
         return len(self.owned) / self.buckets
@@ -92,11 +112,12 @@ def build(
     stale: str,
     macs: Mapping[str, str],
     strays: Mapping[str, tuple[int, str]],
+    stages: Mapping[str, StageFacts] | None = None,
 ) -> StatusReport:
     """Return the facts of this host.
 
-    `macs` are the interfaces' own; of `strays` see NicReport. Counters and phases are the kernel's,
-    by bucket; `connections` the live ones of each bucket.
+    `macs` are the interfaces' own; of `strays` see NicReport, of `stages` StageFacts. Counters and
+    phases are the kernel's, by bucket; `connections` the live ones of each bucket.
     """
     return StatusReport(
         cluster=applied.cluster.name,
@@ -110,6 +131,7 @@ def build(
                 send_mac=send_mac(nic, applied.mode, macs),
                 strays=strays.get(nic.interface, (0, ""))[0],
                 stray_ports=strays.get(nic.interface, (0, ""))[1],
+                stage=_stage((stages or {}).get(nic.interface)),
             )
             for nic in applied.nics
         ),
@@ -174,6 +196,9 @@ def text(report: StatusReport) -> str:
         f" {_short(ranges(report.owned))}",
         f"taken       {report.taken.packets:,} packets, {report.taken.bytes:,} bytes",
     ]
+    lines += [
+        f"XDP stage   {_staged(nic.stage)} on {nic.interface}" for nic in report.nics if nic.stage
+    ]
     for one in report.moving:
         preposition = "to" if one.state is State.DRAINING else "from"
         lines.append(
@@ -189,6 +214,14 @@ def text(report: StatusReport) -> str:
     else:
         lines.append("kernel      holds what was applied")
     return "\n".join(map(printable, lines))
+
+
+def _stage(found: StageFacts | None) -> StageReport | None:
+    if found is None:
+        return None
+    if found.where and not found.ours:
+        return StageReport(where="", why=f"another program is there, number {found.number}")
+    return StageReport(where=found.where, why=found.refused, dropped=found.dropped)
 
 
 def _moving(
@@ -215,6 +248,12 @@ def _moving(
             seconds_left=_seconds(max(p.left for b in several if (p := phases[b]))),
             connections=sum(connections.get(b, 0) for b in several),
         )
+
+
+def _staged(stage: StageReport) -> str:
+    if not stage.where:
+        return f"off ({stage.why})" if stage.why else "off"
+    return f"{stage.where}, {sum(stage.dropped):,} packets dropped by it,"
 
 
 def _seconds(left: float) -> float | None:

@@ -40,6 +40,7 @@ from vipnft.model import (
     Segment,
     Service,
     StoreLoss,
+    Xdp,
     default_listen_mac,
 )
 
@@ -87,6 +88,7 @@ def _build(shape: FileShape) -> Cluster:
         services=tuple(_service(one) for one in shape.service),
         agents=_agents(c, shape.check),
         mode=Mode(c.mode) if c.mode else None,
+        xdp=Xdp(c.xdp),
     )
 
 

@@ -25,6 +25,7 @@ from vipnft.model import (
     Protocol,
     Service,
     StoreLoss,
+    Xdp,
     is_unicast_mac,
 )
 
@@ -183,6 +184,7 @@ class _DealShape(_Shape):
     buckets: Annotated[int, _whole(1, MAX_BUCKETS)] = DEFAULTS["buckets"]
     listen_mac: _Mac = ""
     mode: Annotated[str, *_one_of(*Mode)] = ""
+    xdp: Annotated[str, *_one_of(*Xdp)] = DEFAULTS["xdp"]
 
 
 class ClusterShape(_DealShape):

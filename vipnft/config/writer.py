@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from vipnft.config import duration
 from vipnft.config.schema import KINDS
-from vipnft.model import Affinity, Agents, Check, Cluster, Host, Protocol, Segment, Service
+from vipnft.model import Affinity, Agents, Check, Cluster, Host, Protocol, Segment, Service, Xdp
 
 
 def render(cluster: Cluster) -> str:
@@ -19,6 +19,7 @@ def render(cluster: Cluster) -> str:
         *_segment(first),
         f"buckets = {cluster.buckets}",
         *([f"mode = {quote(cluster.mode)}"] if cluster.mode else []),
+        *([f"xdp = {quote(cluster.xdp)}"] if cluster.xdp is not Xdp.OFF else []),
         *_agents(cluster.agents),
     ]
     for segment in others:

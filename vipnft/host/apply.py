@@ -14,11 +14,12 @@ from vipnft.errors import UsageError
 from vipnft.host import locks, record
 from vipnft.host.announce import announced
 from vipnft.host.change import Change, Outcome
-from vipnft.host.drift import drift
+from vipnft.host.drift import Facts, drift
 from vipnft.host.facts import current, expectation, gather, macs, tagged
 from vipnft.host.locks import AGENT_GONE, START_AGENT, require_untended, uninterrupted
 from vipnft.host.preflight import fit, require_privileged, require_same_deal
 from vipnft.host.record import draft
+from vipnft.host.stage import Stage
 from vipnft.kernel import clock
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners
@@ -101,8 +102,17 @@ def _bring(
             expected = expectation(now, macs(now, facts.links), tagged(facts.links))
     same = before is not None and replace(now, drains=before.drains) == before
     if same and not drift(now, expected, facts, current(now)):
-        return Outcome(changed=False)
-    return Change(links, own_links, before, now).run(expected, facts)
+        return _again(own_links, now, facts)
+    return Change(links, own_links, before, now, Stage()).run(expected, facts)
+
+
+def _again(own_links: Mapping[str, Link], now: Applied, facts: Facts) -> Outcome:
+    """Try the XDP stage again where it was refused: what was lacking may be there by now."""
+    stage = Stage()
+    if any(one.refused for one in facts.stages.values()):
+        stage.settle(own_links, now, tagged(facts.links))
+        return Outcome(changed=not stage.notes, notes=tuple(stage.notes.values()))
+    return Outcome(changed=False)
 
 
 def _owners(

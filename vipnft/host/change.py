@@ -5,7 +5,9 @@ Rule 1: the record is written before the kernel is touched, with all that was an
         is forgotten last.
 Rule 2: up is settings, rules, listen MAC, address, and only then the grant. An address that
         goes, goes before the rules that know it.
-Rule 3: where only owners changed, only elements change: one transaction, no packet lost.
+Rule 3: the XDP stage lets through what comes before the rules take it, and drops what goes after
+        the rules do.
+Rule 4: where only owners changed, only elements change: one transaction, no packet lost.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,15 +15,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from vipnft.errors import KernelError, VipnftError
-from vipnft.host import loaded, record
+from vipnft.host import loaded, record, stage
 from vipnft.host.drift import Facts, link_drift, skeleton_drift
 from vipnft.host.facts import cells, current, skeleton, tagged
 from vipnft.host.settings import wanted_sysctls
+from vipnft.host.stage import Stage
 from vipnft.kernel import nft, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, InterfaceRecord, Mode, heard_as
 from vipnft.ruleset import elements, ndp, transactions
 from vipnft.ruleset.nftjson import Commands
+from vipnft.ruleset.stage import foreign
 from vipnft.ruleset.tables import INET
 
 Undo = Callable[[], object]
@@ -54,12 +58,19 @@ def whole(
 
 class Change:
     """A change from `before` (None: nothing is applied) to `now`; `own_links` are the interfaces
-    that this host has on the segments, by name."""
+    that this host has on the segments, by name; `stage` is what this process holds in front of the
+    rules."""
 
     def __init__(
-        self, links: Links, own_links: Mapping[str, Link], before: Applied | None, now: Applied
+        self,
+        links: Links,
+        own_links: Mapping[str, Link],
+        before: Applied | None,
+        now: Applied,
+        stage: Stage,
     ) -> None:
         self._links, self._own_links, self._before, self._now = links, own_links, before, now
+        self._stage = stage
         self._undo: list[Undo] = []
         self._notes: list[str] = []
         self._swapped, self._moved = False, 0
@@ -72,7 +83,9 @@ class Change:
             self._remember()
             self._settings(facts)
             self._leave()
-            if skeleton_drift(expected, facts.tables, leased=self._now.leased):
+            swap = bool(skeleton_drift(expected, facts.tables, leased=self._now.leased))
+            self._stage.open(self._own_links, self._now, self._safe(facts, swap=swap))
+            if swap:
                 # With nothing but the rules to change, they come granted: no gap.
                 ready = self._before is not None and not link_drift(self._now, facts)
                 self._rules(tagged(facts.links), granted=ready)
@@ -83,6 +96,7 @@ class Change:
             self._come(facts)
             if not self._now.leased:
                 nft.apply(transactions.grant())
+            self._front(self._now, tagged(facts.links))
             if self._remembered != self._now:
                 record.save(self._now)
             if self._fresh:
@@ -94,8 +108,9 @@ class Change:
                     f"{error}; and undoing it failed: " + "; ".join(failures),
                     fix="mend what it names, then run `vipnft down`",
                 ) from error
-            self._recall()
+            self._recall(tagged(facts.links))
             raise
+        self._notes += self._stage.notes.values()
         return Outcome(
             changed=True, swapped=self._swapped, moved=self._moved, notes=tuple(self._notes)
         )
@@ -119,11 +134,25 @@ class Change:
         record.save(now)
         self._remembered = now
 
-    def _recall(self) -> None:
+    def _recall(self, vlans: Collection[str]) -> None:
         if self._before:
             record.save(self._before)
+            self._front(self._before, vlans)
         else:
+            stage.forget()
             record.forget()
+
+    def _safe(self, facts: Facts, *, swap: bool) -> frozenset[int]:
+        """Return the buckets that the rules drop and will drop."""
+        drops = {b for b, cell in enumerate(facts.cells) if cell.verdict == "drop"}
+        due = foreign(self._now.owners, self._now.drains, self._now.host)
+        return due & drops if not swap else frozenset()
+
+    def _front(self, applied: Applied, vlans: Collection[str]) -> None:
+        """Have the stage drop what the rules drop by now."""
+        if self._before is None:
+            self._undo.append(partial(self._stage.off, self._own_links, self._now.cluster))
+        self._stage.settle(self._own_links, applied, vlans)
 
     def _settings(self, facts: Facts) -> None:
         for key, values in wanted_sysctls(self._own_links, self._now.mode).items():

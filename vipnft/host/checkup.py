@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vipnft.buckets.phases import FOREIGN, OWNED, owners_of, phases
 from vipnft.errors import KernelError, UsageError, VipnftError
-from vipnft.host import duplicate, locks, preflight, record
+from vipnft.host import duplicate, locks, preflight, record, stage_advice
 from vipnft.host.preflight import Finding, Grade
 from vipnft.host.timely import untimely
 from vipnft.kernel import libc, nft, scratch, sysctl
@@ -52,6 +52,7 @@ def machine(cluster: Cluster, name: str) -> list[Finding]:
             *known,
             *preflight.findings(found, cluster, name, wanted, applied),
             *(_filter(links, link, nic, applied) for nic, link in _there(found, nics)),
+            *stage_advice.findings(cluster, list(_there(found, nics))),
             *_others(cluster, found, nics),
             *_loopback(found),
             *_shares(cluster, name),
@@ -231,7 +232,7 @@ def _features(interface: str, cluster: Cluster) -> Iterator[tuple[str, str, NftT
 
 def _filter(links: Links, link: Link, nic: Nic, applied: Applied | None) -> Finding:
     """Tell what the driver does with a second MAC; only known once it has one."""
-    driver = _driver(link)
+    driver = stage_advice.driver(link)
     listen = nic.listen_mac(applied.mode) if applied else ""
     if listen not in links.filters(link):
         return Finding(
@@ -244,13 +245,6 @@ def _filter(links: Links, link: Link, nic: Nic, applied: Applied | None) -> Find
             Grade.OK, f"{link.name} ({driver}) is promiscuous: it works, and costs some CPU"
         )
     return Finding(Grade.OK, f"{link.name} ({driver}) has the listen MAC in its filter")
-
-
-def _driver(link: Link) -> str:
-    try:
-        return (Path("/sys/class/net") / link.name / "device/driver").resolve(strict=True).name
-    except OSError:
-        return link.kind or "virtual"
 
 
 def _others(cluster: Cluster, found: preflight.Machine, every: Sequence[Nic]) -> Iterator[Finding]:

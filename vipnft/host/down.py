@@ -8,10 +8,11 @@ from contextlib import suppress
 from functools import partial
 
 from vipnft.errors import KernelError
-from vipnft.host import loaded, locks, record
+from vipnft.host import loaded, locks, record, stage
 from vipnft.host.change import Outcome, Undo, attempt
 from vipnft.host.locks import require_untended, uninterrupted
 from vipnft.host.preflight import require_privileged
+from vipnft.host.stage import Stage
 from vipnft.kernel import nft, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, InterfaceRecord, Mode
@@ -41,6 +42,7 @@ def give_back(*, tended: bool) -> Outcome:
                 fix="mend what it names and run `vipnft down` again",
             )
         loaded.forget()
+        stage.forget()
         record.forget()
         return Outcome(changed=True, notes=tuple(notes))
 
@@ -52,6 +54,9 @@ def _steps_down(links: Links, applied: Applied, notes: list[str]) -> Iterator[Un
         for name, worn in applied.worn.items()
         if (link := links.at(worn.index)) is not None
     }
+    yield partial(
+        Stage().off, own_links, applied.cluster
+    )  # while the rules still drop what it drops
     if nft.listing((NETDEV,)):
         yield _revoke
     for vip in applied.addresses:

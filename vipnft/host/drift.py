@@ -8,13 +8,13 @@ Rule 3: no kernel here; vipnft.host.facts collects what it holds.
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vipnft.buckets.phases import Phase, State
 from vipnft.buckets.ranges import ranges
 from vipnft.host.settings import ipv6_switches, wanted_sysctls
-from vipnft.model import Applied, Mode, Nic, heard_as
-from vipnft.ruleset import ndp
+from vipnft.model import Applied, Mode, Nic, Xdp, heard_as
+from vipnft.ruleset import ndp, stage
 from vipnft.ruleset.elements import CONTAINERS, GIVEN, Cell
 from vipnft.ruleset.inet import REMEMBERED
 
@@ -43,11 +43,27 @@ class LinkFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageFacts:
+    """The XDP program on an interface: `where` it runs, "" without one; its `number`; `ours`, or
+    another's. As far as it can be read: what it was `told`, the buckets that it drops, 64 to one of
+    `words`, and how many packets it `dropped` of each. `refused`: why there is none."""
+
+    where: str = ""
+    number: int = 0
+    ours: bool = False
+    told: bytes | None = None
+    words: tuple[int, ...] | None = None
+    dropped: tuple[int, ...] = ()
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the kernel holds now.
 
     `links` has each interface that is there, by name; `carriers` the interfaces that carry each
-    VIP; `tables` the text of each nft table that is there, by family.
+    VIP; `tables` the text of each nft table that is there, by family; `stages` what is or should
+    be in front of the rules, by interface.
     """
 
     links: Mapping[str, LinkFacts]
@@ -55,6 +71,7 @@ class Facts:
     sysctls: Mapping[str, str | None]
     tables: Mapping[str, str]
     cells: Sequence[Cell] = ()
+    stages: Mapping[str, StageFacts] = field(default_factory=dict)
 
 
 def drift(
@@ -67,7 +84,7 @@ def drift(
     """
     tables = skeleton_drift(expected, facts.tables, leased=applied.leased)
     buckets = () if "netdev" not in facts.tables else bucket_drift(phases, facts.cells)
-    return (*link_drift(applied, facts), *tables, *buckets)
+    return (*link_drift(applied, facts), *tables, *buckets, *stage_drift(applied, facts))
 
 
 def link_drift(applied: Applied, facts: Facts) -> tuple[str, ...]:
@@ -104,6 +121,44 @@ def bucket_drift(phases: Sequence[Phase], cells: Sequence[Cell]) -> tuple[str, .
         f" {have} in the kernel, not {want}"
         for (have, want), several in wrong.items()
     )
+
+
+def stage_drift(applied: Applied, facts: Facts, *, again: bool = True) -> tuple[str, ...]:
+    """Return what differs in the XDP stage. Another's program is none of ours; nor is it a
+    difference that "auto" is off where the driver can't, or, if not `again`, where it said so."""
+    return tuple(
+        line
+        for nic in applied.nics
+        if nic.interface in facts.stages and nic.interface in facts.links
+        for line in _stage(applied, nic, facts, again=again)
+    )
+
+
+def _stage(applied: Applied, nic: Nic, facts: Facts, *, again: bool) -> Iterator[str]:
+    interface, wanted, found = nic.interface, applied.cluster.xdp, facts.stages[nic.interface]
+    if found.where and not found.ours:
+        return
+    what = f"the XDP stage on {interface}"
+    if wanted is Xdp.OFF or stage.unfit(applied.cluster, tagged=facts.links[interface].tagged):
+        if found.where:
+            yield f"{what} is to be off"
+        return
+    if not found.where:
+        if not found.refused or (again and wanted is not Xdp.AUTO):
+            yield f"{what} is not there{f': {found.refused}' if found.refused else ''}"
+        return
+    if (found.where == Xdp.GENERIC) != (wanted is Xdp.GENERIC):
+        yield f"{what} is {found.where}"
+    if found.told is None or found.words is None:
+        return
+    if found.told != stage.told(applied.cluster, nic):
+        yield f"{what} was told other VIPs, or another deal"
+        return
+    drops = {b for b in range(applied.cluster.buckets) if found.words[b // 64] >> b % 64 & 1}
+    due = stage.foreign(applied.owners, applied.drains, applied.host)
+    for buckets, verb in ((drops - due, "drops"), (due - drops, "lets through")):
+        if buckets:
+            yield f"{what} {verb} {ranges(sorted(buckets))}"
 
 
 def _alike(want: Phase, have: Phase) -> bool:

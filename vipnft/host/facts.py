@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping
 
 from vipnft.buckets.phases import Phase, phases
 from vipnft.host import loaded
-from vipnft.host.drift import Facts, LinkFacts, drift
+from vipnft.host.drift import Facts, LinkFacts, StageFacts, drift
 from vipnft.host.settings import ipv6_switches, wanted_sysctls
+from vipnft.host.stage import Stage
 from vipnft.kernel import clock, flows, link_glance, nft, scratch, sockets, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Protocol
@@ -64,6 +65,12 @@ def strays(applied: Applied, strayed: Mapping[int, int]) -> dict[str, tuple[int,
         }
 
 
+def stages(applied: Applied) -> dict[str, StageFacts]:
+    """Return what is or should be in front of the rules, by interface."""
+    with Links() as links:
+        return Stage().seen(applied, present(links, applied))
+
+
 def share(applied: Applied) -> list[Phase | None]:
     """Return what the kernel does with each bucket, with the time left by its own timers."""
     return [cell.phase for cell in cells(applied.cluster.buckets)]
@@ -87,10 +94,13 @@ def connections(applied: Applied) -> Counter[int]:
     return found
 
 
-def gather(links: Links, applied: Applied, *, rules: bool = True) -> Facts:
+def gather(
+    links: Links, applied: Applied, *, rules: bool = True, stage: Stage | None = None
+) -> Facts:
     """Return what the kernel holds now of what `applied` is about; without `rules` nothing of the
-    nft tables."""
+    nft tables. `stage` is what this process holds of the XDP stage."""
     with_vlans = link_glance.tagged([nic.interface for nic in applied.nics])
+    found = present(links, applied)
     return Facts(
         links={
             name: LinkFacts(
@@ -103,7 +113,7 @@ def gather(links: Links, applied: Applied, *, rules: bool = True) -> Facts:
                 filters=links.filters(link),
                 groups=links.groups(link),
             )
-            for name, link in present(links, applied).items()
+            for name, link in found.items()
         },
         carriers=links.carriers(*applied.cluster.vips),
         sysctls={
@@ -115,6 +125,7 @@ def gather(links: Links, applied: Applied, *, rules: bool = True) -> Facts:
         },
         tables=nft.listing(TABLES) if rules else {},
         cells=cells(applied.cluster.buckets) if rules else (),
+        stages=(stage or Stage()).seen(applied, found),
     )
 
 

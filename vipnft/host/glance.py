@@ -41,7 +41,8 @@ class RuleGlance:
 
 
 LinkGlance = tuple[object, ...]
-"""Interfaces, addresses and settings, to be compared with another one."""
+"""Interfaces and whose XDP program is on each, addresses and settings, to be compared with another
+one."""
 
 
 class Phased:

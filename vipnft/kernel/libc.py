@@ -19,7 +19,7 @@ _SIOCSIFNAME = 0x8923
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h, since Linux 5.14
 _LINK_LOCAL = 0x20  # include/net/ipv6.h: IPV6_ADDR_LINKLOCAL
 _IFA_F_UNSURE = 0x48  # linux/if_addr.h: IFA_F_TENTATIVE, IFA_F_DADFAILED
-CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21  # linux/capability.h
+CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39  # linux/capability.h
 
 
 def unshare(flags: int) -> None:

@@ -29,6 +29,7 @@ _RT_SCOPE_UNIVERSE = 0
 # Of IPv6: temporary, no longer preferred, on probation, found to be another's (linux/if_addr.h).
 _IFA_F_PASSING = 0x01 | 0x20 | 0x40 | 0x08
 _V6_BYTES = 16
+_XDP = 43  # whose program runs there, and where
 _SKIP_STATS = struct.pack("=I", 8)  # RTEXT_FILTER_SKIP_STATS
 _VLAN = b"vlan\0"
 _INFO_KIND, _LLADDR = 1, 2
@@ -101,7 +102,7 @@ def _interfaces(
         if sort == _VLAN:
             parents.add(int.from_bytes(parts.get(_PARENT, b""), sys.byteorder))
         if ours is not None:
-            kept = (parts.get(kind, b"") for kind in (_ADDRESS, _PARENT, _MASTER, _CARRIER))
+            kept = (parts.get(kind, b"") for kind in (_ADDRESS, _PARENT, _MASTER, _CARRIER, _XDP))
             own[ours] = (index, flags & _IFF_KEPT, b"|".join((sort, *kept)))
     return own, parents
 

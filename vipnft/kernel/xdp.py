@@ -72,7 +72,9 @@ class _QueryOpts(ctypes.Structure):
     )
 
 
-class _RunOpts(ctypes.Structure):
+class RunOpts(ctypes.Structure):
+    """How a program is tried: struct bpf_test_run_opts of libbpf."""
+
     _fields_ = (
         ("sz", ctypes.c_size_t),
         ("data_in", ctypes.c_char_p),
@@ -98,7 +100,7 @@ class Program:
     def __init__(self, fd: int, maps: dict[str, int], close: Callable[[], object]) -> None:
         self.fd, self._maps, self._close = fd, maps, close
         self.number, self.name, _ = _program_info(fd)
-        self._size = _map_info(maps["dropped"])[4]
+        self.buckets: int = _map_info(maps["dropped"])[4]
 
     @classmethod
     def load(cls, told: bytes, buckets: int) -> Self:
@@ -181,7 +183,7 @@ class Program:
 
     def run(self, frame: bytes) -> bool:
         """Tell whether it would drop a frame, of 14 bytes or more."""
-        one = _RunOpts(ctypes.sizeof(_RunOpts), frame, data_size_in=len(frame), repeat=1)
+        one = RunOpts(ctypes.sizeof(RunOpts), frame, data_size_in=len(frame), repeat=1)
         _asked("be tried", _library().bpf_prog_test_run_opts, self.fd, ctypes.byref(one))
         return bool(one.retval == _XDP_DROP)
 
@@ -213,14 +215,16 @@ def offered(index: int) -> bool:
     return bool(_query(index).features & _BASIC)
 
 
-def attach(index: int, program: Program, where: Where, old: Program | None = None) -> None:
+def attach(
+    index: int, program: Program, where: Where, *, old: Program | None = None, fresh: bool = False
+) -> None:
     """Put a program on an interface, in the place of the one that stands there: of `old`, if that
-    is given, and of no other. KernelError if the driver takes none."""
+    is given, and of no other; if `fresh`, of none. KernelError if the driver takes none."""
     flags = _NATIVE if where is Where.NATIVE else _GENERIC
-    options = _AttachOpts(ctypes.sizeof(_AttachOpts), old.fd if old else -1)
-    flags |= _REPLACE if old else 0
+    flags |= (_REPLACE if old else 0) | (_IF_NONE if fresh else 0)
+    options = _AttachOpts(ctypes.sizeof(_AttachOpts), old.fd) if old else None
     call = _library().bpf_xdp_attach
-    _asked("run there", call, index, program.fd, flags, ctypes.byref(options) if old else None)
+    _asked("run there", call, index, program.fd, flags, ctypes.byref(options) if options else None)
 
 
 def detach(index: int, where: Where) -> None:

@@ -4,6 +4,7 @@
 
 PAUSE: seconds between two moves, so that the traffic has the processors. Prints one line of
 JSON: of each move the milliseconds that its transaction took, and the processor's in the kernel.
+With an XDP stage buckets are given away whole, or nothing would change in it.
 """
 
 import json
@@ -11,11 +12,14 @@ import resource
 import sys
 import time
 
-from vipnft.buckets.phases import Phase, State
+from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
 from vipnft.buckets.ranges import parse_ranges
 from vipnft.host import record
 from vipnft.host.facts import cells, current
+from vipnft.host.stage import Stage
 from vipnft.kernel import nft
+from vipnft.kernel.links import Links
+from vipnft.model import Applied, Xdp
 from vipnft.ruleset import elements
 
 DRAINING, JOINING = Phase(State.DRAINING, 300), Phase(State.JOINING, 300)
@@ -28,10 +32,12 @@ def main(times: int, chosen: str, pause: float) -> list[tuple[float, float]]:
     have = cells(applied.cluster.buckets)
     rest = current(applied)
     mine = applied.owners[min(moving)] == applied.host
+    staged = applied.cluster.xdp is not Xdp.OFF
     given, taken = (
         tuple(phase if b in moving else rest[b] for b in range(len(rest)))
-        for phase in (DRAINING, JOINING)
+        for phase in ((FOREIGN, OWNED) if staged else (DRAINING, JOINING))
     )
+    stage = held(applied) if staged else Stage()
     first, second = (given, taken) if mine else (taken, given)
     start = elements.change(have, first)
     # The same two moves again and again: worked out once, so that the traffic has the CPUs.
@@ -41,10 +47,20 @@ def main(times: int, chosen: str, pause: float) -> list[tuple[float, float]]:
     for turn in range(times):
         commands = start if turn == 0 else (there, back)[(turn + 1) % 2]
         began, kernel = time.perf_counter(), _in_kernel()
-        nft.apply(commands)
+        after = (first, second)[turn % 2]
+        with stage.moving(frozenset(b for b, phase in enumerate(after) if phase is FOREIGN)):
+            nft.apply(commands)
         measured.append(((time.perf_counter() - began) * 1000, (_in_kernel() - kernel) * 1000))
         time.sleep(pause)
     return measured
+
+
+def held(applied: Applied) -> Stage:
+    """Take the stage over, as an agent does that begins anew."""
+    stage = Stage()
+    with Links() as links:
+        stage.settle({one.name: one for one in links.every()}, applied, ())
+    return stage
 
 
 def _in_kernel() -> float:

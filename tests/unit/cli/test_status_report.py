@@ -14,6 +14,7 @@ from tests.samples import OWN, small
 from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
 from vipnft.cli import picture, status_report
 from vipnft.cli.status_report import StatusReport
+from vipnft.host.drift import StageFacts
 from vipnft.model import Applied, InterfaceRecord, Mode
 
 CLUSTER = small(hosts=3, buckets=6)
@@ -48,6 +49,7 @@ def facts(**more: Any) -> StatusReport:
         given["stale"],
         {"eth0": OWN},
         given.get("strays", {}),
+        given.get("stages"),
     )
 
 
@@ -72,7 +74,7 @@ def test_the_json_is_a_promise_to_programs() -> None:
         '{"cluster": "dns", "host": "web1", "mode": "switch",'
         ' "nics": [{"interface": "eth0", "vips": ["192.0.2.100"],'
         ' "listen_mac": "02:bf:c0:00:02:64", "send_mac": "02:00:00:00:00:01",'
-        ' "strays": 0, "stray_ports": ""}],'
+        ' "strays": 0, "stray_ports": "", "stage": null}],'
         ' "buckets": 6, "owned": [0, 1, 5], "share": 0.5,'
         ' "taken": {"packets": 1010, "bytes": 50500}, "moving": ['
         '{"state": "draining", "with": ["web2"], "buckets": [2],'
@@ -129,9 +131,9 @@ def test_drift_and_notes_are_told() -> None:
     assert text.endswith("kernel      differs from what was applied:\n  address gone")
 
 
-def drawn(**options: Any) -> str:
+def drawn(stages: dict[str, StageFacts] | None = None, **options: Any) -> str:
     console = Console(file=io.StringIO(), width=120, **options)
-    console.print(picture.draw(facts()))
+    console.print(picture.draw(facts(stages=stages)))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -144,6 +146,33 @@ def test_the_picture_has_a_cell_a_bucket_and_a_legend() -> None:
     assert "▒▒ on the move" in plain
     coloured = drawn(color_system="truecolor", force_terminal=True)
     assert coloured.count("\x1b[38;2;") >= 9
+
+
+NATIVE = StageFacts(where="native", number=7, ours=True, dropped=(0, 0, 9, 0, 90_000, 1))
+
+
+@pytest.mark.parametrize(
+    ("stage", "line"),
+    [
+        (NATIVE, "native, 90,010 packets dropped by it, on eth0"),
+        (StageFacts(refused="no driver"), "off (no driver) on eth0"),
+        (StageFacts(), "off on eth0"),
+        (
+            StageFacts(where="native", number=5),
+            "off (another program is there, number 5) on eth0",
+        ),
+    ],
+)
+def test_where_the_xdp_stage_is(stage: StageFacts, line: str) -> None:
+    assert f"\nXDP stage   {line}\n" in status_report.text(facts(stages={"eth0": stage}))
+
+
+def test_with_a_stage_the_load_of_all_buckets_shows() -> None:
+    found = facts(stages={"eth0": NATIVE})
+    assert found.load == (1000, 10, 9, 0, 90_000, 1)
+    assert facts().load == found.bucket_packets == (1000, 10, 0, 0, 0, 0)
+    plain = drawn(color_system=None, stages={"eth0": NATIVE})
+    assert "██ web3  16.7% of the buckets, 90,000 packets" in plain
 
 
 def test_load_is_brightness_and_owner_is_colour() -> None:

@@ -24,8 +24,8 @@ MAC = 'use a unicast MAC, such as "02:00:00:00:00:01"'
 TOML = "correct it there (text stands in quotes, a number does not)"
 TABLES = "cluster, segment, host, service, check"
 CLUSTER_KEYS = (
-    "name, seed, secret, vips, interface, buckets, listen_mac, mode, store, password_file, lease,"
-    " beat, on_store_loss, promise_port, settle"
+    "name, seed, secret, vips, interface, buckets, listen_mac, mode, xdp, store, password_file,"
+    " lease, beat, on_store_loss, promise_port, settle"
 )
 
 

@@ -115,6 +115,7 @@ AGENT_FAULTS = {
     "promise_port = 80": "promise_port: is 80, below 1024; use a whole number from 1024 to 65535",
     'promise_port = "x"': 'promise_port: is "x", not a whole number;'
     " use a whole number from 1024 to 65535",
+    'xdp = "on"': f'xdp: is "on", {NONE}; use "off", "auto", "native" or "generic"',
     'settle = "11m"': 'settle: is "11m", not a time from 0s to 10m;'
     ' use a time from 0s to 10m, such as "0s"',
     'store = "etcd"': 'store: is "…", not a URL; use "sqlite:///path" or "etcd://host:port,..."',

@@ -30,6 +30,7 @@ from vipnft.model import (
     Segment,
     Service,
     StoreLoss,
+    Xdp,
     default_listen_mac,
 )
 
@@ -312,6 +313,7 @@ def clusters(draw: st.DrawFn) -> Cluster:
         services=draw(services()),
         agents=draw(agents()),
         mode=draw(st.none() | st.sampled_from(Mode)),
+        xdp=draw(st.sampled_from(Xdp)),
     )
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from tests.samples import LISTEN, OWN, small
 from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
-from vipnft.host.drift import Facts, LinkFacts, drift, skeleton_drift
+from vipnft.host.drift import Facts, LinkFacts, StageFacts, drift, skeleton_drift, stage_drift
 from vipnft.host.settings import wanted_sysctls
-from vipnft.model import Applied, InterfaceRecord, Mode
+from vipnft.model import Applied, InterfaceRecord, Mode, Xdp
+from vipnft.ruleset import stage
 from vipnft.ruleset.elements import Cell, cell
 
 CLUSTER = small(hosts=1)
@@ -128,6 +129,52 @@ def test_a_bucket_that_is_not_what_it_should_be(want: Phase, have: Cell, named: 
     found = replace(sound(Mode.SWITCH), cells=[*[cell(OWNED)] * 3, have, *[cell(OWNED)] * 252])
     lines = drift(applied(Mode.SWITCH), {"netdev": TEXT}, found, share)
     assert [named in line for line in lines] == [True] if named else lines == ()
+
+
+STAGED = replace(
+    applied(Mode.SWITCH), cluster=replace(CLUSTER, xdp=Xdp.AUTO), owners=("web2",) * 256
+)
+TOLD = stage.told(STAGED.cluster, STAGED.nics[0])
+RIGHT = StageFacts(where="native", number=3, ours=True, told=TOLD, words=(2**64 - 1,) * 4)
+GONE = "the XDP stage on eth0 is not there"
+OTHER = "the XDP stage on eth0 was told other VIPs, or another deal"
+LESS = "the XDP stage on eth0 lets through 64-66"
+STAGES: list[tuple[Xdp, StageFacts, list[str], list[str]]] = [
+    (Xdp.AUTO, RIGHT, [], []),
+    (Xdp.NATIVE, RIGHT, [], []),
+    (Xdp.GENERIC, replace(RIGHT, where="generic"), [], []),
+    (Xdp.AUTO, replace(RIGHT, told=None, words=None), [], []),
+    (Xdp.AUTO, StageFacts(where="native", number=3), [], []),
+    (Xdp.AUTO, StageFacts(), [GONE], [GONE]),
+    (Xdp.AUTO, StageFacts(refused="no"), [], []),
+    (Xdp.NATIVE, StageFacts(refused="no"), [f"{GONE}: no"], []),
+    (Xdp.GENERIC, RIGHT, ["the XDP stage on eth0 is native"], ["the XDP stage on eth0 is native"]),
+    (
+        Xdp.OFF,
+        RIGHT,
+        ["the XDP stage on eth0 is to be off"],
+        ["the XDP stage on eth0 is to be off"],
+    ),
+    (Xdp.AUTO, replace(RIGHT, told=TOLD[:-1] + b"x"), [OTHER], [OTHER]),
+    (Xdp.AUTO, replace(RIGHT, words=(2**64 - 1, 2**64 - 8, *(2**64 - 1,) * 2)), [LESS], [LESS]),
+]
+
+
+@pytest.mark.parametrize(("xdp", "seen", "lines", "retried"), STAGES)
+def test_a_stage_that_is_not_as_it_should_be(
+    xdp: Xdp, seen: StageFacts, lines: list[str], retried: list[str]
+) -> None:
+    wanted = replace(STAGED, cluster=replace(STAGED.cluster, xdp=xdp))
+    facts = replace(sound(Mode.SWITCH), stages={"eth0": seen})
+    assert list(stage_drift(wanted, facts)) == lines
+    assert list(stage_drift(wanted, facts, again=False)) == retried
+
+
+def test_a_stage_that_drops_what_is_ours_or_drains_here() -> None:
+    owners = ("web1", "web1", *("web2",) * 254)
+    ours = replace(STAGED, owners=owners, drains={2: {"web1": 9.0}, 3: {"web2": 9.0}})
+    facts = replace(sound(Mode.SWITCH), stages={"eth0": RIGHT})
+    assert stage_drift(ours, facts) == ("the XDP stage on eth0 drops 0-2",)
 
 
 def test_elements_of_buckets_are_no_part_of_the_text() -> None:
