@@ -15,7 +15,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.bench import agents, disruption, ends, hotpath, owntraffic, rivals, segment, service
+from tests.bench import (
+    agents,
+    disruption,
+    ends,
+    hotpath,
+    nic,
+    owntraffic,
+    rivals,
+    segment,
+    service,
+)
 from vipnft.kernel import nft
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -35,7 +45,7 @@ class Part(Protocol):
 
 
 PARTS: Mapping[str, Part] = {
-    "foreign": hotpath, "own": owntraffic, "service": service, "many": segment,
+    "foreign": hotpath, "nic": nic, "own": owntraffic, "service": service, "many": segment,
     "moves": disruption, "failover": rivals, "ends": ends, "agents": agents,
 }  # fmt: skip
 

@@ -310,6 +310,9 @@ def _advice(foreign: float, kinds: Mapping[str, tuple[float, float]]) -> str:
         "- **Fewer hosts**: services that do next to nothing for a packet, and large answers."
         " Beyond the number in the table at which another host adds little, more CPUs in a host"
         " help, more hosts do not.\n"
+        '- **More hosts**: where the NIC\'s driver runs an XDP program (`xdp = "auto"`, see'
+        " operating.md). A foreign packet then costs what the driver takes and a few ns, and three"
+        ' to four times as many hosts are worth it: "The same, fed as a NIC feeds".\n'
         "- **Not for it**: uploads. All hosts' links carry the sum of what clients send, so the"
         " slowest link is the cluster's limit, however many hosts there are.\n"
         "- **The segment**: in switch mode give the cluster a VLAN or a switch of its own, or"
