@@ -16,6 +16,7 @@ from vipnft.lab.lab import Lab
 from vipnft.model import Mode
 
 UNITS = sorted((Path(__file__).parents[2] / "packaging").glob("*.service"))
+DROP_IN = Path(__file__).parents[2] / "packaging/xdp.conf"
 EXPOSURE = {
     "vipnft.service": 1.8,
     # What is left of it: root, the network, raw frames, Internet sockets; and, each too little for
@@ -66,6 +67,15 @@ def test_the_service_is_little_exposed(unit: Path) -> None:
     assert exposure(unit) <= EXPOSURE[unit.name]
     unit.write_text(unit.read_text().replace("[Service]\n", f"[Service]\n{ADDRESSES}"))
     assert exposure(unit) <= 2.0
+
+
+def test_systemd_takes_the_drop_in_for_a_stage(unit: Path) -> None:
+    drop_in = unit.parent / f"{unit.name}.d" / DROP_IN.name
+    drop_in.parent.mkdir()
+    drop_in.write_text(DROP_IN.read_text())
+    assert analyze("verify", "--man=no", str(unit)) == ""
+    drop_in.write_text(DROP_IN.read_text().replace("=bpf", "=no-such-call"))
+    assert "no-such-call" in analyze("verify", "--man=no", str(unit))
 
 
 def granted(unit: str, key: str) -> str:
