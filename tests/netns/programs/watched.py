@@ -25,20 +25,30 @@ from vipnft.ruleset.tables import NETDEV
 LOOKS = [0]
 
 
+def dropping(program: Program) -> set[int]:
+    words = program.drops()
+    return {b for b in range(program.buckets) if words[b // 64] >> b % 64 & 1}
+
+
 def look(what: str) -> None:
     """End this process if the stage drops what the rules do not."""
-    found = xdp.attached(socket.if_nametoindex("eth0"))
+    index = socket.if_nametoindex("eth0")
+    found = xdp.attached(index)
     program = Program.of(found.number) if found else None
     if program is None:
         return
-    drops = {b for b in range(program.buckets) if program.drops()[b // 64] >> b % 64 & 1}
+    before = dropping(program)
     (seed,) = struct.unpack_from("<I", program.told())
+    known = nft.listing((NETDEV,)).get("netdev", "")
+    held = cells(program.buckets)
+    drops = before & dropping(program)  # an agent may move buckets meanwhile
     program.close()
+    if xdp.attached(index) != found:  # or load another
+        look(what)
+        return
     if not drops:
         return
     LOOKS[0] += 1
-    known = nft.listing((NETDEV,)).get("netdev", "")
-    held = cells(program.buckets)
     wrong = sorted(b for b in drops if held[b].verdict != "drop")
     if wrong or f"seed {seed:#x}" not in known:
         print(f"WRONG {what}: {wrong}", file=sys.stderr, flush=True)
