@@ -1,0 +1,34 @@
+"""What the packages must have for an XDP stage, beside what every host has."""
+
+import ast
+import re
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+from vipnft.kernel import xdp
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_object_is_beside_the_modules_wherever_they_are_installed() -> None:
+    assert xdp.OBJECT.read_bytes().startswith(b"\x7fELF")
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    (pattern,) = setup["package-data"]["vipnft"]
+    assert fnmatch(str(xdp.OBJECT.relative_to(ROOT / "vipnft")), pattern)
+
+
+def test_the_drop_in_is_where_errors_and_documents_say() -> None:
+    (copied,) = re.findall(r"(?m)^DOCS = (\(.*\))$", (ROOT / "packaging/build.py").read_text())
+    assert "packaging/xdp.conf" in ast.literal_eval(copied)
+    named = "/usr/share/doc/vipnft/examples/xdp.conf"
+    assert named in xdp.DROP_IN
+    for text in ("docs/install.md", "docs/operating.md", "packaging/man/vipnft.toml.5.scd"):
+        assert named in (ROOT / text).read_text()
+
+
+def test_both_packages_name_the_library() -> None:
+    deb, rpm = (ROOT / "packaging/nfpm.yaml").read_text().split("  rpm:\n    depends:", 1)
+    assert re.search(r"suggests:\n(      - .*\n)*      - libbpf1\b", deb)
+    assert re.search(r"suggests:\n(      - .*\n)*      - libbpf\b", rpm)
+    assert all(name in xdp.PACKAGE for name in ("libbpf1 in Debian", "libbpf in Fedora"))
