@@ -3,8 +3,10 @@
 import ast
 import json
 import re
+import signal
 import subprocess
 import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +23,20 @@ from tests.netns.support import (
     VIP,
     apply_all,
     configure,
+    plug_in,
     shell,
     snapshot,
     until,
 )
 from vipnft.buckets.phases import owners_of
 from vipnft.lab.lab import Lab
-from vipnft.model import Affinity, Protocol, Service, Xdp
+from vipnft.model import Affinity, Protocol, Segment, Service, Xdp
 from vipnft.ruleset.ndp import mac
 
 FRAMES, SEED = 100_000, 18
 VLAN = "ip link add link eth0 name eth0.9 type vlan id 9"
 TAMPER = f"{sys.executable} {PROGRAMS}/tamper_stage.py"
+FAR, FAR_LISTEN = "203.0.113.100", "02:bf:cb:00:71:64"
 DNS = Service(protocol=Protocol.UDP, ports=((53, 53),), affinity=Affinity.FLOW)
 
 
@@ -158,6 +162,70 @@ def test_what_somebody_changed_is_told_and_mended(lab_up: LabUp) -> None:
     assert lab.run("web1", ["vipnft", "status"]).returncode == 0
 
 
+def test_another_version_replaces_it(lab_up: LabUp) -> None:
+    """At one moment, and with nothing else to do."""
+    lab = staged(lab_up(hosts=2))
+    apply_all(lab)
+    number = re.findall(r"prog/xdp id (\d+)", shell(lab, "web1", "ip -d link show dev eth0"))
+    newer = f"{sys.executable} {PROGRAMS}/newer_stage.py"
+    done = lab.run("web1", [*newer.split(), "status"])
+    assert done.returncode == 3
+    assert "the XDP stage on eth0 is another version's" in done.stdout
+    shell(lab, "web1", f"{newer} apply --switch")
+    shell(lab, "web1", f"{newer} status")
+    assert scenarios.stage_is_right(lab, "web1")
+    now = re.findall(r"prog/xdp id (\d+)", shell(lab, "web1", "ip -d link show dev eth0"))
+    assert len(now) == 1
+    assert now != number
+    assert "another version's" in lab.run("web1", ["vipnft", "status"]).stdout
+    shell(lab, "web1", "vipnft down")
+    assert on_eth0(lab, "web1") == ""
+
+
+def test_a_kernel_without_bpf_serves_by_the_rules_alone(lab_up: LabUp) -> None:
+    lab = staged(lab_up(hosts=2))
+    before = snapshot(lab, "web1")
+    without = [sys.executable, f"{PROGRAMS}/no_bpf.py"]
+    assert "Function not implemented" in lab.run("web1", [*without, "check"]).stdout
+    done = lab.run("web1", [*without, "apply", "--switch"], check=True)
+    assert "no XDP stage on eth0: the XDP program can't " in done.stderr
+    assert lab.run("web1", [*without, "status"]).returncode == 0
+    apply_all(lab)
+    assert standing(lab, "web1") == "native"
+    lab.run("web1", [*without, "down"], check=True)
+    assert snapshot(lab, "web1") == before
+
+
+def test_each_of_two_segments_has_its_own(lab_up: LabUp) -> None:
+    lab = lab_up(hosts=2)
+    shell(lab, "segment", "ip link add br1 type bridge; ip link set br1 up")
+    plug_in(lab, "web1", "eth1", "web1b", "br1")
+    plug_in(lab, "router", "eth2", "router2", "br1")
+    shell(lab, "web1", "ip addr add 203.0.113.1/24 dev eth1")
+    (segment,) = lab.cluster.segments
+    far = Segment(interface="eth1", vips=(IPv4Address(FAR),), listen_mac=FAR_LISTEN)
+    staged(lab, Xdp.NATIVE, segments=(segment, far))
+    before = snapshot(lab, "web1")
+    shell(lab, "web1", "vipnft apply --switch")
+    owners = owners_of(lab.cluster)
+    others = [b for b in range(256) if owners[b] != "web1"]
+    head = mac(FAR_LISTEN) + mac(ROUTER) + IPV4
+    clients = [scenarios.client_in(b, lab.cluster) for b in others]
+    for vip in (FAR, VIP):  # the second one stands elsewhere: no business of this program
+        send(lab, "router", *(head + udp(one, vip, 9) for one in clients), interface="eth2")
+
+    def dropped() -> list[list[int]]:
+        nics = json.loads(shell(lab, "web1", "vipnft status --json"))["nics"]
+        return [[b for b in range(256) if nic["stage"]["dropped"][b]] for nic in nics]
+
+    until(lambda: dropped() == [[], others], what="the far segment's stage alone to drop")
+    shell(lab, "web1", "ip link set eth1 xdp off")
+    assert "the XDP stage on eth1 is not there" in lab.run("web1", ["vipnft", "status"]).stdout
+    shell(lab, "web1", "vipnft apply --switch")
+    shell(lab, "web1", "vipnft down")
+    assert snapshot(lab, "web1") == before
+
+
 def make(lab: Lab, words: str) -> None:
     """Make an interface; skip the test where this kernel has no such kind."""
     done = lab.run("web1", words.split())
@@ -241,6 +309,38 @@ def test_agents_keep_it_right_whatever_happens_to_them(lab_up: LabUp, tmp_path: 
         until(lambda: not drift(lab), what="the stages to follow")
         assert all(scenarios.stage_is_right(lab, host) for host in lab.hosts)
         watch_an_agent(cast)
+
+
+def test_agents_follow_what_becomes_of_interface_and_file(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = staged(lab_up(hosts=2))
+    with serving(lab, tmp_path) as cast:
+        until(lambda: standing(lab, "web1") == "native", what="the stage")
+        # Another's program in its place stays, and is told; once it goes, ours is back.
+        shell(lab, "web1", f"{sys.executable} {PROGRAMS}/other_xdp.py")
+        until(lambda: cast.says("web1", "another XDP program is on it"), what="it to be told")
+        assert on_eth0(lab, "web1") == "somebody"
+        shell(lab, "web1", "ip link set eth0 xdp off")
+        until(lambda: standing(lab, "web1") == "native", what="the stage to be back")
+        # An interface that is made anew.
+        shell(lab, "web1", "ip link del eth0")
+        plug_in(lab, "web1", "eth0", "back")
+        shell(lab, "web1", "ip addr add 192.0.2.1/24 dev eth0")
+        until(lambda: cast.says("web1", "eth0 was made anew"), what="the new interface")
+        until(lambda: on_eth0(lab, "web1") == "vipnft_foreign", what="the stage on it")
+        until(lambda: not drift(lab), what="the stages to be right")
+        assert scenarios.stage_is_right(lab, "web1")
+        # It is told to have none, and told again.
+        text = lab.config.read_text()
+        for now, name in (("off", ""), ("auto", "vipnft_foreign")):
+            lab.config.write_text(text.replace('xdp = "auto"', f'xdp = "{now}"'))
+            cast.running["web1"].send_signal(signal.SIGHUP)
+            until(lambda name=name: on_eth0(lab, "web1") == name, what=f"xdp = {now}")  # type: ignore[misc]
+        # Its agent dies: what it left is taken off by hand.
+        cast.running["web1"].kill()
+        cast.running["web1"].wait()
+        assert on_eth0(lab, "web1") == "vipnft_foreign"
+        shell(lab, "web1", "vipnft down")
+        assert on_eth0(lab, "web1") == ""
 
 
 def watch_an_agent(cast: Agents) -> None:

@@ -45,12 +45,14 @@ class LinkFacts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageFacts:
     """The XDP program on an interface: `where` it runs, "" without one; its `number`; `ours`, or
-    another's. As far as it can be read: what it was `told`, the buckets that it drops, 64 to one of
-    `words`, and how many packets it `dropped` of each. `refused`: why there is none."""
+    another's; `old`: of another version, and another process's. As far as it can be read: what it
+    was `told`, the buckets that it drops, 64 to one of `words`, and how many packets it `dropped`
+    of each. `refused`: why there is none."""
 
     where: str = ""
     number: int = 0
     ours: bool = False
+    old: bool = False
     told: bytes | None = None
     words: tuple[int, ...] | None = None
     dropped: tuple[int, ...] = ()
@@ -149,6 +151,8 @@ def _stage(applied: Applied, nic: Nic, facts: Facts, *, again: bool) -> Iterator
         return
     if (found.where == Xdp.GENERIC) != (wanted is Xdp.GENERIC):
         yield f"{what} is {found.where}"
+    if found.old:
+        yield f"{what} is another version's"
     if found.told is None or found.words is None:
         return
     if found.told != stage.told(applied.cluster, nic):

@@ -12,7 +12,7 @@ Rule 4: what an earlier process attached nobody can change: it is replaced, as a
 import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vipnft.errors import KernelError
 from vipnft.host import kept
@@ -30,9 +30,10 @@ _SUFFIX = ".xdp"
 @dataclass(frozen=True, slots=True)
 class _Noted:
     """What is kept in a file, by an interface's index: the numbers of our programs that are on it
-    or about to be, and why the kernel took none."""
+    or about to be; of which version they are; and why the kernel took none."""
 
     numbers: Mapping[int, tuple[int, ...]]
+    versions: Mapping[int, str]
     refused: Mapping[int, str]
 
 
@@ -71,6 +72,8 @@ class Stage:
             forget()
             return
         self._drops = stage.foreign(now.owners, now.drains, now.host)
+        for gone in self._held.keys() - {link.index for link in own_links.values()}:
+            self._held.pop(gone).close()
         for nic in now.nics:
             link = own_links[nic.interface]
             try:
@@ -82,7 +85,7 @@ class Stage:
                     if (found := _ours(link.index, _noted())) is not None:
                         self._off(link.index, found)
             if why:
-                self.notes[nic.interface] = f"no XDP stage on {nic.interface}: {why}"
+                self.notes[nic.interface] = _none(nic.interface, why)
 
     @contextmanager
     def moving(self, drops: frozenset[int]) -> Iterator[None]:
@@ -115,9 +118,13 @@ class Stage:
         if applied.cluster.xdp is Xdp.OFF and not noted.numbers:
             return {}
         try:
-            return {name: self._seen(link.index, noted) for name, link in links.items()}
+            found = {name: self._seen(link.index, noted) for name, link in links.items()}
         except KernelError as error:  # no libbpf
             return {name: StageFacts(refused=str(error)) for name in links}
+        for name, one in found.items():
+            if one.where and not one.ours:
+                self.notes[name] = _none(name, _another(one.number, one.where))
+        return found
 
     def off(self, own_links: Mapping[str, Link], cluster: Cluster) -> None:
         """Take it off these interfaces."""
@@ -133,11 +140,12 @@ class Stage:
         ours = found.number in noted.numbers.get(index, ())
         if held and held.number == found.number:
             return _read(held, found)
+        old = noted.versions.get(index) != xdp.version()
         program = Program.of(found.number)
         if program is None:
-            return StageFacts(where=found.where, number=found.number, ours=ours)
+            return StageFacts(where=found.where, number=found.number, ours=ours, old=ours and old)
         try:
-            return _read(program, found)
+            return replace(_read(program, found), old=old)
         finally:
             program.close()
 
@@ -150,7 +158,7 @@ class Stage:
                 self._off(link.index, ours)
             return why
         if found and not ours:
-            return f"another XDP program is on it, number {found.number}, {found.where}"
+            return _another(found.number, found.where)
         where = Where.GENERIC if cluster.xdp is Xdp.GENERIC else Where.NATIVE
         if ours and ours.where is not where:
             self._off(link.index, ours)
@@ -176,7 +184,7 @@ class Stage:
         except KernelError:
             fresh.close()
             raise
-        _note(index, (fresh.number,))
+        _note(index, (fresh.number,), version=xdp.version())
         if held:
             held.close()
         self._held[index] = fresh
@@ -192,6 +200,14 @@ class Stage:
             for one in self._held.values():
                 one.drop(stage.words(drops, one.buckets))
         self._drops = drops
+
+
+def _none(interface: str, why: str) -> str:
+    return f"no XDP stage on {interface}: {why}"
+
+
+def _another(number: int, where: str) -> str:
+    return f"another XDP program is on it, number {number}, {where}"
 
 
 def _read(program: Program, found: Attached) -> StageFacts:
@@ -245,17 +261,21 @@ def _noted() -> _Noted:
         known = json.loads(kept.read(path_of(_SUFFIX)))
         return _Noted(
             {int(i): tuple(map(int, several)) for i, several in known["numbers"].items()},
-            {int(i): str(why) for i, why in known["refused"].items()},
+            *({int(i): str(said) for i, said in known[k].items()} for k in ("versions", "refused")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return _Noted({}, {})
+        return _Noted({}, {}, {})
 
 
-def _note(index: int, numbers: tuple[int, ...], refused: str = "") -> None:
+def _note(index: int, numbers: tuple[int, ...], refused: str = "", version: str = "") -> None:
+    """Note of an interface what is given, and keep its numbers and version where they are not."""
     noted = _noted()
-    several = {**noted.numbers, index: numbers or noted.numbers.get(index, ())}
-    reasons = {**noted.refused, index: refused}
+    known = {
+        "numbers": {**noted.numbers, index: numbers or noted.numbers.get(index, ())},
+        "versions": {**noted.versions, index: version or noted.versions.get(index, "")},
+        "refused": {**noted.refused, index: refused},
+    }
     try:
-        kept.replace(path_of(_SUFFIX), json.dumps({"numbers": several, "refused": reasons}))
+        kept.replace(path_of(_SUFFIX), json.dumps(known))
     except OSError as error:
         raise KernelError(f"{path_of(_SUFFIX)} can't be written: {error.strerror}") from error

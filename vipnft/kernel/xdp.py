@@ -9,6 +9,7 @@ Rule 3: no callback into Python: systemd's MemoryDenyWriteExecute= forbids what 
 import ctypes
 import enum
 import errno
+import hashlib
 import os
 import struct
 from collections.abc import Callable, Sequence
@@ -105,8 +106,7 @@ class Program:
     @classmethod
     def load(cls, told: bytes, buckets: int) -> Self:
         """Load it for an interface, as `ruleset.stage` tells it; it drops nothing yet."""
-        bpf = _library()
-        whole = OBJECT.read_bytes()
+        bpf, whole = _library(), _object()
         options = _OpenOpts(ctypes.sizeof(_OpenOpts), b"vipnft")
         opened = _pointer(bpf.bpf_object__open_mem, whole, len(whole), ctypes.byref(options))
         try:
@@ -197,6 +197,11 @@ class Program:
         return values.raw
 
 
+def version() -> str:
+    """Return what tells the program that this process loads from one of another version."""
+    return hashlib.sha256(_object()).hexdigest()[:16]
+
+
 def attached(index: int) -> Attached | None:
     """Return the program on an interface, by its index; None where there is none."""
     found = _query(index)
@@ -236,6 +241,12 @@ def detach(index: int, where: Where) -> None:
 
 class _GoneError(KernelError):
     """The interface is gone, and its program with it."""
+
+
+@cache
+def _object() -> bytes:
+    # Once: a newer one may be installed while this process goes on.
+    return OBJECT.read_bytes()
 
 
 @cache

@@ -139,11 +139,13 @@ RIGHT = StageFacts(where="native", number=3, ours=True, told=TOLD, words=(2**64 
 GONE = "the XDP stage on eth0 is not there"
 OTHER = "the XDP stage on eth0 was told other VIPs, or another deal"
 LESS = "the XDP stage on eth0 lets through 64-66"
+OLD = "the XDP stage on eth0 is another version's"
 STAGES: list[tuple[Xdp, StageFacts, list[str], list[str]]] = [
     (Xdp.AUTO, RIGHT, [], []),
     (Xdp.NATIVE, RIGHT, [], []),
     (Xdp.GENERIC, replace(RIGHT, where="generic"), [], []),
     (Xdp.AUTO, replace(RIGHT, told=None, words=None), [], []),
+    (Xdp.AUTO, replace(RIGHT, old=True), [OLD], [OLD]),
     (Xdp.AUTO, StageFacts(where="native", number=3), [], []),
     (Xdp.AUTO, StageFacts(), [GONE], [GONE]),
     (Xdp.AUTO, StageFacts(refused="no"), [], []),
