@@ -22,8 +22,8 @@ _GENERIC_ALONE = {"bridge", "vlan", "macvlan", "ipvlan", "vxlan", "team", "dummy
 _OFF = 'xdp = "off"'
 _SAYS = {
     "bond": "a bond runs it natively if the drivers of all its ports do",
-    "virtio_net": "virtio_net runs it natively with a queue more for each CPU (queues= in QEMU)"
-    " and the host's offloads can be turned off (guest_tso4=off,guest_tso6=off)",
+    "virtio_net": "virtio_net runs it natively where the guest may turn its host's offloads off"
+    " (QEMU: unless ctrl_guest_offloads=off)",
 }
 
 
