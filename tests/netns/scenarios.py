@@ -132,6 +132,12 @@ def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float) -> Figures
     }
 
 
+def dropped_in_front(lab: Lab) -> int:
+    """Return how many packets the hosts' XDP stages have dropped."""
+    said = [lab.run(host, ["vipnft", "status", "--json"]).stdout for host in lab.hosts]
+    return sum(sum(json.loads(one)["nics"][0]["stage"]["dropped"]) for one in said)
+
+
 def rebalances(lab: Lab, host: str, *, times: int) -> Figures:
     """One host gives 64 buckets away and takes them back, with nothing else going on."""
     owners = owners_of(lab.cluster)
