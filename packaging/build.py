@@ -47,7 +47,13 @@ UNUSED = (
 MAINTAINER = "maintainers@vipnft.invalid"
 _OLD = 1_000_000_000
 """A date in 2001; eight years behind it are the modules'."""
-DOCS = ("README.md", "docs/*.md", "examples/*.toml", "packaging/xdp.conf")
+DOCS = (
+    "README.md",
+    "docs/*.md",
+    "docs/*.json",
+    "examples/*.toml",
+    "packaging/xdp.conf",
+)
 _EXAMPLES = {".toml", ".conf"}
 
 

@@ -20,16 +20,16 @@ LAYERS = (
     ("model",),
     ("config", "buckets"),
     ("ruleset", "agreement", "store"),
-    ("kernel",),
+    ("observe", "kernel"),
     ("host",),
     ("agent", "lab"),
     ("cli",),
 )
 # Packages and modules that hold no socket, clock, file, environment or log.
-PURE = {"errors", "shown", "model", "config", "buckets", "ruleset", "agreement"}
+PURE = {"errors", "shown", "model", "config", "buckets", "ruleset", "agreement", "observe"}
 PURE_MODULES = {
-    "agent.reception", "cli.cluster_report", "cli.plan_report", "cli.status_report", "host.drift",
-    "host.probe", "host.settings", "host.timely",
+    "agent.reception", "cli.plan_report", "host.drift", "host.probe", "host.settings",
+    "host.timely",
 }  # fmt: skip
 PURE_STDLIB = {
     "bisect", "collections", "dataclasses", "difflib", "enum", "functools", "hashlib", "hmac",

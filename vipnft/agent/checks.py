@@ -71,6 +71,10 @@ class Checks:
         """
         return tuple(why for watch in self._watches if (why := watch.why))
 
+    def each(self) -> tuple[tuple[str, str], ...]:
+        """Return what each check is called, and why it is down, "" if it is not; never waits."""
+        return tuple((watch.name, watch.why) for watch in self._watches)
+
 
 def probe(check: Check, vips: Sequence[str]) -> str:
     """Return why a check fails now, on the first VIP on which it does; "" if it does not."""
@@ -120,6 +124,7 @@ class _Watch:
         self.why = ""
         self._check, self._stop = check, stop
         self.is_command = check.kind is CheckKind.EXEC
+        self.name = _line(_title(check, vips[0]))
         self._vips = vips[:1] if self.is_command else vips
         self._probe = _Command(stop) if self.is_command else _PROBES[check.kind]
         self.thread = threading.Thread(target=self._run, name=f"check {check.kind}", daemon=True)

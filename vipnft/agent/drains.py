@@ -16,18 +16,22 @@ _SHARE = 10  # a tenth of a processor at most, while buckets drain
 
 
 class Drains:
-    """A drain is over when no connection is left, or after `longest` seconds."""
+    """A drain is over when no connection is left, or after `longest` seconds; `live`: how many
+    there were at the last look, by bucket."""
 
     def __init__(self, plane: Dataplane, longest: float, log: Callable[[str], None]) -> None:
         self._plane, self._longest, self._log = plane, longest, log
         self._since: dict[int, float] = {}
         self._counting: Aside[Counter[int]] = Aside("connections", _SHARE)
         self._look_at = time.monotonic()
+        self.live: Counter[int] = Counter()
 
     def follow(self, draining: Iterable[int]) -> None:
         """Note which buckets are drained now."""
         now = time.monotonic()
         self._since = {b: self._since.get(b, now) for b in draining}
+        if not self._since:
+            self.live = Counter()
 
     def over(self) -> frozenset[int]:
         """Return the buckets whose drain is over, as far as it is known by now."""
@@ -46,7 +50,7 @@ class Drains:
         if found.value is None:
             self._log(f"{found.error}: buckets drain for {self._longest:g} s")
             return frozenset()
-        live = found.value
+        self.live = live = found.value
         return frozenset(
             b for b, since in self._since.items() if not live[b] and since < found.began
         )

@@ -33,6 +33,11 @@ class Duplicates:
         """Ask from now on, at once and then in turn with the other hosts."""
         threading.Thread(target=self._run, name="duplicates", daemon=True).start()
 
+    @property
+    def claims(self) -> AbstractSet[Claim]:
+        """Who was found last."""
+        return self._claims
+
     def news(self) -> list[str]:
         """Return what is to be said now, a line each; never waits."""
         return self._told.look(self._claims, self._unasked, time.monotonic())

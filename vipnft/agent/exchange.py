@@ -179,6 +179,11 @@ class Exchange:
             )
         self._strange = bool(found)
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """All that is in the store, as last seen."""
+        return self._snapshot
+
     def members(self) -> dict[str, Member]:
         """Return every host's key, as last seen."""
         return members(self._snapshot)

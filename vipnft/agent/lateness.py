@@ -6,15 +6,19 @@ Rule 2: it is a line once a minute at most, of the worst since.
 
 import math
 
+from vipnft.observe.figures import Histogram
+
 _AGAIN_S = 60.0
 _PART = 10
 """What part of a lease a beat may be late, and nobody need know."""
 
 
 class Lateness:
-    """One life's; beats come every `period` seconds."""
+    """One life's; beats come every `period` seconds; `took`: how long they took, but for waiting,
+    in seconds."""
 
-    def __init__(self, period: float, lease: float) -> None:
+    def __init__(self, period: float, lease: float, took: Histogram | None = None) -> None:
+        self._took = took or Histogram()
         self._period, self._limit = period, lease / _PART
         self._last: float | None = None  # when the lease was renewed last
         self._waited = 0.0  # since then, as was meant
@@ -39,6 +43,7 @@ class Lateness:
         """Note a renewal; return what to say."""
         if self._last is not None:
             gap = now - self._last
+            self._took.note(max(0.0, gap - self._waited))
             late = gap - max(self._period, self._waited)
             self._count += late > self._limit
             if late > max(self._limit, self._worst[0]):

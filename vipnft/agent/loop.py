@@ -9,12 +9,13 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
 from vipnft.agent import systemd
 from vipnft.agent.checks import Checks
+from vipnft.agent.counted import Counted
 from vipnft.agent.dataplane import Dataplane, endless
 from vipnft.agent.deal import deal
 from vipnft.agent.drains import Drains
@@ -22,9 +23,11 @@ from vipnft.agent.duplicates import Duplicates
 from vipnft.agent.exchange import Exchange, Log
 from vipnft.agent.health import Health
 from vipnft.agent.hearing import Calls
+from vipnft.agent.journal import Journal
 from vipnft.agent.lateness import Lateness
 from vipnft.agent.pace import Pace
 from vipnft.agent.promises import Promises
+from vipnft.agent.publisher import Publisher, Sources
 from vipnft.agent.signals import Signals
 from vipnft.agent.upkeep import Upkeep
 from vipnft.agreement.effects import (
@@ -50,6 +53,7 @@ from vipnft.host import locks
 from vipnft.host.timely import untimely
 from vipnft.kernel.watch import Watch
 from vipnft.model import Cluster, Mode, StoreLoss
+from vipnft.observe.figures import Figures
 from vipnft.ruleset import ndp
 from vipnft.store.contract import Store
 
@@ -78,6 +82,8 @@ def run(orders: Orders, store: Store) -> End:
     UsageError, StoreError and AgreementError end it too, with the host silent.
     """
     incarnation = secrets.token_hex(8)
+    journal, figures = Journal(orders.log), Figures()
+    orders = replace(orders, log=journal.say)
     nics = orders.cluster.nics(orders.host)
     groups = {ip_address(group) for nic in nics for group in ndp.groups(nic, orders.mode)}
     failsafe = orders.cluster.agents.on_store_loss is StoreLoss.FAILSAFE
@@ -92,9 +98,9 @@ def run(orders: Orders, store: Store) -> End:
         plane = Dataplane(orders.cluster, orders.host, orders.mode)
         checks = Checks(orders.cluster.agents.checks, orders.cluster.vips)
         agents = orders.cluster.agents
-        pace = Pace(agents.beat, watch, signals, Lateness(agents.beat, agents.lease))
+        pace = Pace(agents.beat, watch, signals, Lateness(agents.beat, agents.lease, figures.beat))
         exchange = Exchange(
-            store,
+            Counted(store, figures),
             agents,
             orders.log,
             promises,
@@ -103,12 +109,15 @@ def run(orders: Orders, store: Store) -> End:
             hosts=frozenset(orders.cluster.weights),
         )
         loop = _Loop(orders, plane, checks, exchange, pace, signals)
+        seen = Publisher(orders.cluster, orders.host, orders.mode, journal, figures, loop.sources())
+        seen.start()
         try:
             return loop.run(incarnation, former)
         except BaseException:
             plane.flush()
             raise
         finally:
+            seen.stop()
             checks.stop()
 
 
@@ -135,6 +144,17 @@ class _Loop:
         )
         self._part = Adopt(None, orders.host)
         self._ready = self._renewing = False
+
+    def sources(self) -> Sources:
+        """Return what the snapshot is made of."""
+        return Sources(
+            self._plane,
+            self._checks,
+            self._exchange,
+            self._upkeep,
+            self._health,
+            self._drains,
+        )
 
     def run(self, incarnation: str, former: frozenset[str]) -> End:
         o = self._orders

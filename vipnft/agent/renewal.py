@@ -85,6 +85,20 @@ class Renewal:
         """Tell whether nothing is amiss, or at least the lease holds."""
         return self._since is None or not self._is_over(now)
 
+    def left(self, now: float) -> float:
+        """Return for how many seconds more the granted lease lasts."""
+        return max(0.0, self._ends - now)
+
+    def is_carried(self, now: float) -> bool:
+        """Tell whether a lease holds that began after the first beat failed: without the store."""
+        since = self._since
+        return since is not None and now < self._ends and self._ends - self._lease > since
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """Who did not promise, when asked last while the store is away."""
+        return frozenset() if self._since is None else frozenset(self._asked[1])
+
     def _is_over(self, now: float) -> bool:
         """Tell whether no lease holds; of who holds, whether one would have ended by now."""
         if self._loss is StoreLoss.HOLD:

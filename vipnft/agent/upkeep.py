@@ -7,6 +7,7 @@ Rule 3: no beat waits for a glance at the kernel; only where one differs is it c
 
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
 from vipnft.agent.aside import Aside
@@ -15,6 +16,7 @@ from vipnft.agent.duplicates import Duplicates
 from vipnft.agent.exchange import Exchange
 from vipnft.agent.hearing import Calls, Hearing
 from vipnft.errors import KernelError, VipnftError
+from vipnft.host.duplicate import Claim
 from vipnft.host.glance import LinkGlance, RuleGlance
 from vipnft.kernel.watch import News
 from vipnft.model import Owners
@@ -64,6 +66,11 @@ class Upkeep:
     def taken(self) -> int:
         """How many packets this host took so far."""
         return self._hearing.taken
+
+    @property
+    def claims(self) -> AbstractSet[Claim]:
+        """Who else has the VIPs, as far as is known."""
+        return self._duplicates.claims
 
     def look_around(self) -> None:
         """Ask from now on who else has the VIPs."""

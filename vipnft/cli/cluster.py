@@ -123,7 +123,7 @@ def _order(
 
 def show(config: Path, url: str, *, as_json: bool) -> None:
     """Print what the agents agreed on, and who of them beats."""
-    from vipnft.cli import cluster_report
+    from vipnft.observe import cluster_report
 
     store = _open(config, url)
     first = last = store.transact({}, {}, timeout=_STORE_POLL_S).snapshot

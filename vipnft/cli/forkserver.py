@@ -19,11 +19,12 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from vipnft.cli import cluster_report, picture, plan_report, status_report
+from vipnft.cli import picture, plan_report
 from vipnft.cli.main import main
 from vipnft.config import reader
 from vipnft.host import announce, apply, checkup
 from vipnft.lab import namespaces
+from vipnft.observe import cluster_report, status_report
 from vipnft.store import opening
 
 PRELOADED = (

@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.style import Style
 from rich.text import Text
 
-from vipnft.cli.status_report import StatusReport, text
+from vipnft.observe.status_report import StatusReport, text
 from vipnft.shown import printable
 
 _COLUMNS = 32

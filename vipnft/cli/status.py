@@ -14,9 +14,9 @@ from vipnft.cli.output import document, say
 from vipnft.errors import DriftError, UsageError, VipnftError
 
 if TYPE_CHECKING:
-    from vipnft.cli.status_report import StatusReport
     from vipnft.host.duplicate import Inquiry
     from vipnft.model import Applied
+    from vipnft.observe.status_report import StatusReport
 
 
 _REFRESH_S = 1.0  # seconds between two pictures
@@ -45,7 +45,7 @@ def status(
         return
     found = _look(config)
     if as_json:
-        from vipnft.cli import status_report
+        from vipnft.observe import status_report
 
         document(json.dumps(status_report.document(found), indent=1))
     elif sys.stdout.isatty():
@@ -55,7 +55,7 @@ def status(
 
         Console().print(draw(found))
     else:
-        from vipnft.cli import status_report
+        from vipnft.observe import status_report
 
         document(status_report.text(found))
     if found.drift:
@@ -75,9 +75,9 @@ def _look(config: Path) -> "StatusReport":
 
 
 def _glance(config: Path) -> "StatusReport":
-    from vipnft.cli import status_report
     from vipnft.host import facts, record
     from vipnft.kernel import libc
+    from vipnft.observe import status_report
 
     applied = record.load()
     if applied is None:
@@ -117,7 +117,7 @@ def _watch(config: Path) -> None:
     """Show the report every second until interrupted."""
     import time
 
-    from vipnft.cli import status_report
+    from vipnft.observe import status_report
 
     try:
         if not sys.stdout.isatty():

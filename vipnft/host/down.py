@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 
 from vipnft.errors import KernelError
-from vipnft.host import loaded, locks, record, stage
+from vipnft.host import loaded, locks, published, record, stage
 from vipnft.host.change import Outcome, Undo, attempt
 from vipnft.host.locks import require_untended, uninterrupted
 from vipnft.host.preflight import require_privileged
@@ -31,6 +31,7 @@ def give_back(*, tended: bool) -> Outcome:
     with locks.locked(), Links() as links, uninterrupted():
         if not tended:
             require_untended()
+        published.forget()
         applied = record.load()
         if applied is None:
             return _sweep()

@@ -17,6 +17,7 @@ from vipnft.model import Applied, Mode, Nic, Xdp, heard_as
 from vipnft.ruleset import ndp, stage
 from vipnft.ruleset.elements import CONTAINERS, GIVEN, Cell
 from vipnft.ruleset.inet import REMEMBERED
+from vipnft.ruleset.stage import StageFacts
 
 _LINES = 6  # of one nft table's difference; enough to see what happened
 _LONGEST_CHARS = 110
@@ -40,23 +41,6 @@ class LinkFacts:
     tagged: bool = False
     filters: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageFacts:
-    """The XDP program on an interface: `where` it runs, "" without one; its `number`; `ours`, or
-    another's; `old`: of another version, and another process's. As far as it can be read: what it
-    was `told`, the buckets that it drops, 64 to one of `words`, and how many packets it `dropped`
-    of each. `refused`: why there is none."""
-
-    where: str = ""
-    number: int = 0
-    ours: bool = False
-    old: bool = False
-    told: bytes | None = None
-    words: tuple[int, ...] | None = None
-    dropped: tuple[int, ...] = ()
-    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

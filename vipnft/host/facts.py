@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 from vipnft.buckets.phases import Phase, phases
 from vipnft.host import loaded
-from vipnft.host.drift import Facts, LinkFacts, StageFacts, drift
+from vipnft.host.drift import Facts, LinkFacts, drift
 from vipnft.host.settings import ipv6_switches, wanted_sysctls
 from vipnft.host.stage import Stage
 from vipnft.kernel import clock, flows, link_glance, nft, scratch, sockets, sysctl
@@ -13,6 +13,7 @@ from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, Protocol
 from vipnft.ruleset import affinity, elements, transactions
 from vipnft.ruleset.nftjson import Commands
+from vipnft.ruleset.stage import StageFacts
 from vipnft.ruleset.strays import STRAYS
 from vipnft.ruleset.tables import NETDEV, TABLES
 

@@ -22,13 +22,15 @@ def read(path: Path) -> bytes:
         return file.read(_MOST_BYTES)
 
 
-def replace(path: Path, text: str) -> None:
-    """Write a file that root alone reads, in place of the one that is there; OSError."""
+def replace(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Write a file in place of the one that is there; unless `mode` says otherwise, root alone
+    reads it, whatever the umask. OSError."""
     fresh = path.with_suffix(".new")
     try:
         fresh.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(fresh, flags, 0o600), "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

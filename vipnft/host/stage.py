@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 
 from vipnft.errors import KernelError
 from vipnft.host import kept
-from vipnft.host.drift import StageFacts
 from vipnft.host.locks import path_of
 from vipnft.kernel import xdp
 from vipnft.kernel.links import Link
 from vipnft.kernel.xdp import Attached, Program, Where
 from vipnft.model import Applied, Cluster, Nic, Xdp
 from vipnft.ruleset import stage
+from vipnft.ruleset.stage import StageFacts
 
 _SUFFIX = ".xdp"
 

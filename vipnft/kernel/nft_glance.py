@@ -66,9 +66,9 @@ def rules(moving: Collection[str], passing: Collection[str]) -> Rules:
                 if (name := _named(one)) is None or name in passing:
                     continue
                 if name in moving:
-                    found[name] = {key: _word(rest) for key, rest in _elements(kernel, table, name)}
+                    found[name] = {key: _word(rest) for key, rest in elements(kernel, table, name)}
                     continue
-                counted = dict(_counted(_elements(kernel, table, name)))
+                counted = dict(_counted(elements(kernel, table, name)))
                 packets[name] = {key: count for key, (_, count) in counted.items()}
                 digest.update(b"".join(sorted(key + rest for key, (rest, _) in counted.items())))
     return Rules(digest.digest(), found, packets)
@@ -104,7 +104,7 @@ def _named(one: bytes) -> str | None:
     return found[_SET_NAME].rstrip(b"\0").decode()
 
 
-def _elements(kernel: socket.socket, table: NftTable, name: str) -> Iterator[tuple[bytes, bytes]]:
+def elements(kernel: socket.socket, table: NftTable, name: str) -> Iterator[tuple[bytes, bytes]]:
     """Yield the key of each element, and the attributes behind it, as they came."""
     asked = netlink.attribute(1, table.name.encode() + b"\0")
     asked += netlink.attribute(2, name.encode() + b"\0")

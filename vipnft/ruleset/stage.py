@@ -10,6 +10,7 @@ Rule 3: the layout is that of `struct told` in vipnft/bpf/foreign.c.
 
 import struct
 from collections.abc import Collection
+from dataclasses import dataclass
 from ipaddress import ip_network
 
 from vipnft.model import Cluster, Drains, Nic, Owners
@@ -18,6 +19,23 @@ from vipnft.ruleset import affinity
 MOST = 16
 """VIPs of an IP version on an interface that the program looks for."""
 VLANS = "VLANs stand on it, and their tags may be off a frame before the stage sees it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageFacts:
+    """The XDP program on an interface: `where` it runs, "" without one; its `number`; `ours`, or
+    another's; `old`: of another version, and another process's. As far as it can be read: what it
+    was `told`, the buckets that it drops, 64 to one of `words`, and how many packets it `dropped`
+    of each. `refused`: why there is none."""
+
+    where: str = ""
+    number: int = 0
+    ours: bool = False
+    old: bool = False
+    told: bytes | None = None
+    words: tuple[int, ...] | None = None
+    dropped: tuple[int, ...] = ()
+    refused: str = ""
 
 
 def unfit(cluster: Cluster, *, tagged: bool) -> str:

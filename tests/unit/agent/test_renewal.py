@@ -130,6 +130,22 @@ def test_a_promise_that_is_lacking_is_a_silence_that_names_it() -> None:
     ]
 
 
+def test_whether_promises_carry_it_or_who_lacks_is_known() -> None:
+    renewal = served(StoreLoss.FAILSAFE)
+    promised(renewal, 100.1, "c")
+    assert not renewal.is_carried(100.5)  # by the store's, which lasts
+    for n in (1, 2):
+        promised(renewal, 100 + n / 5)
+    assert renewal.is_carried(101.3)
+    assert not renewal.is_carried(101.5)
+    promised(renewal, 101.6, "c")
+    assert not renewal.is_carried(101.6)
+    assert renewal.lacking == {"c"}
+    beat(renewal, 101.8, refused=False)
+    assert not renewal.is_carried(102.0)
+    assert not renewal.lacking
+
+
 def test_many_hosts_are_few_names() -> None:
     renewal = served(StoreLoss.FAILSAFE)
     renewal.armed(1.0, 100.2)

@@ -7,11 +7,12 @@ import pytest
 
 from tests.samples import LISTEN, OWN, small
 from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
-from vipnft.host.drift import Facts, LinkFacts, StageFacts, drift, skeleton_drift, stage_drift
+from vipnft.host.drift import Facts, LinkFacts, drift, skeleton_drift, stage_drift
 from vipnft.host.settings import wanted_sysctls
 from vipnft.model import Applied, InterfaceRecord, Mode, Xdp
 from vipnft.ruleset import stage
 from vipnft.ruleset.elements import Cell, cell
+from vipnft.ruleset.stage import StageFacts
 
 CLUSTER = small(hosts=1)
 TEXT = "table netdev vipnft {\n\tchain rest4 {\n\t\tjhash seed 0x1\n\t\tdrop\n\t}\n}\n"

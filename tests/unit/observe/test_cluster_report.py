@@ -12,8 +12,8 @@ from vipnft.agreement.records import (
     key_of,
     order_of,
 )
-from vipnft.cli import cluster_report
 from vipnft.model import Entry
+from vipnft.observe import cluster_report
 
 OWNERS = ("web1", "web2", "web9", "web2")
 SNAPSHOT = {

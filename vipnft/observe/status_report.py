@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 from vipnft.buckets.phases import Phase, State
 from vipnft.buckets.ranges import ranges
-from vipnft.host.drift import StageFacts
 from vipnft.model import Applied, Mode, Owners, send_mac
+from vipnft.ruleset.stage import StageFacts
 from vipnft.shown import printable
 
 _MANY = 2  # former owners of what is joined; more of them share a line

@@ -12,10 +12,11 @@ from rich.console import Console
 
 from tests.samples import OWN, small
 from vipnft.buckets.phases import FOREIGN, OWNED, Phase, State
-from vipnft.cli import picture, status_report
-from vipnft.cli.status_report import StatusReport
-from vipnft.host.drift import StageFacts
+from vipnft.cli import picture
 from vipnft.model import Applied, InterfaceRecord, Mode
+from vipnft.observe import status_report
+from vipnft.observe.status_report import StatusReport
+from vipnft.ruleset.stage import StageFacts
 
 CLUSTER = small(hosts=3, buckets=6)
 WORN = {"eth0": InterfaceRecord(index=2, mac=OWN)}

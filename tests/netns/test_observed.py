@@ -1,0 +1,126 @@
+"""What can be seen of hosts from outside: the snapshot, on the real kernel."""
+
+import contextlib
+import json
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.netns.cast import Agents, clients_of, serving
+from tests.netns.conftest import LabUp
+from tests.netns.support import VIP, configure, shell, until
+from tests.netns.test_failover import even
+from tests.schema import faults
+from vipnft.kernel import clock
+from vipnft.lab.lab import Lab
+from vipnft.model import StoreLoss
+from vipnft.observe import snapshot
+from vipnft.observe.snapshot import SnapshotError
+
+FILE = "/run/vipnft/status.json"
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "docs/status.schema.json").read_text(encoding="utf-8")
+)
+
+
+def seen(lab: Lab, host: str) -> dict[str, Any]:
+    """Return a host's snapshot; empty if it is none any more, or not yet."""
+    done = lab.run(host, ["cat", FILE])
+    try:
+        return snapshot.loaded(done.stdout.encode(), clock.boottime())
+    except SnapshotError:
+        return {}
+
+
+def kinds(cast: Agents, host: str) -> list[str]:
+    return [event["kind"] for event in seen(cast.lab, host).get("events", ())]
+
+
+def test_a_snapshot_is_fresh_or_none(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=2)
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        until(lambda: seen(lab, "web1").get("ready"), what="web1 to say that it serves")
+        found = seen(lab, "web1")
+        assert not faults(found, SCHEMA, SCHEMA)
+        assert found["cluster"]["hosts"]["web2"]["state"] == "serving"
+        assert len(found["status"]["owned"]) == 128
+        assert shell(lab, "web1", f"stat -c '%a %U' {FILE}") == "644 root\n"
+        text = json.dumps(found)
+        assert str(lab.cluster.seed) not in text
+        assert f"{lab.cluster.seed:x}" not in text.lower()
+
+        clients = clients_of(lab, found["status"]["owned"], 1)
+        shell(lab, "clients", f"ping -c 5 -i 0.01 -I {clients[0]} {VIP}")
+        until(lambda: seen(lab, "web1")["status"]["taken"]["packets"] >= 5, what="its load")
+
+        cast.running["web2"].kill()
+        until(lambda: "takeover" in kinds(cast, "web1"), what="the takeover to be an event")
+        until(lambda: len(seen(lab, "web1")["status"]["owned"]) == 256, what="all to be web1's")
+        until(
+            lambda: seen(lab, "web1")["cluster"]["hosts"]["web2"]["state"] == "silent",
+            what="web2 to be silent",
+        )
+        until(lambda: not seen(lab, "web2"), what="web2's snapshot to be none")
+
+        cast.running["web1"].terminate()
+        cast.running["web1"].wait()
+        assert lab.run("web1", ["test", "-e", FILE]).returncode == 1
+        shell(lab, "web2", "vipnft down")
+        assert lab.run("web2", ["test", "-e", FILE]).returncode == 1
+
+
+def test_a_host_that_does_not_serve_says_why(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=1)
+    with serving(lab, tmp_path):
+        until(lambda: seen(lab, "web1").get("ready"), what="web1 to serve")
+        shell(lab, "segment", "ip link set web1 down")
+        until(lambda: seen(lab, "web1").get("why"), what="the reason")
+        (why,) = seen(lab, "web1")["why"]
+        assert why.startswith("can't serve: ")
+        shell(lab, "segment", "ip link set web1 up")
+        until(lambda: seen(lab, "web1").get("ready"), what="web1 to serve again")
+
+
+def test_it_says_that_the_store_is_away(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=1)
+    configure(lab, agents=replace(lab.cluster.agents, on_store_loss=StoreLoss.FENCE))
+    with serving(lab, tmp_path):
+        until(lambda: seen(lab, "web1").get("ready"), what="web1 to serve")
+        assert seen(lab, "web1")["agent"]["promises"] is None
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as other:
+            other.execute("begin exclusive")
+            until(lambda: not seen(lab, "web1")["agent"]["store"]["up"], what="the store's absence")
+            until(lambda: seen(lab, "web1")["agent"]["lease"]["left"] == 0, what="silence")
+            assert any("no lease" in why for why in seen(lab, "web1")["why"])
+        until(lambda: seen(lab, "web1").get("ready"), what="web1 to serve again")
+        assert seen(lab, "web1")["figures"]["store_requests"]["failed"]
+
+
+def test_it_says_who_carries_a_host_without_the_store_and_who_does_not(
+    lab_up: LabUp, tmp_path: Path
+) -> None:
+    lab = lab_up(hosts=2)
+
+    def promises() -> dict[str, Any]:
+        found: dict[str, Any] = seen(lab, "web1").get("agent", {}).get("promises", {})
+        return found
+
+    with serving(lab, tmp_path) as cast:
+        even(cast)
+        until(lambda: seen(lab, "web1").get("ready"), what="web1 to serve")
+        none = {"carried": False, "lacking": [], "unheard": []}
+        until(lambda: promises() == none, what="web2 to be heard")
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as other:
+            other.execute("begin exclusive")
+            until(lambda: promises().get("carried"), what="web2's promises to carry web1")
+            assert seen(lab, "web1")["ready"]
+            until(lambda: "carried" in kinds(cast, "web1"), what="that to be an event")
+            cast.running["web2"].kill()
+            until(
+                lambda: promises().get("lacking") == ["web2"], what="web2's promise to be lacking"
+            )
+            until(lambda: seen(lab, "web1")["agent"]["lease"]["left"] == 0, what="silence")
+            until(lambda: promises().get("unheard") == ["web2"], what="nobody to answer its calls")
+        until(lambda: len(seen(lab, "web1")["status"]["owned"]) == 256, what="all to be web1's")
