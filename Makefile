@@ -1,5 +1,6 @@
 .PHONY: help demo test long check fix fuzz model audit lock package machines machines-netns golden bpf bench bench-start bench-moves bench-failover chaos setup setup-test
 
+CHECKS := prometheus
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
 TESTS := $(RUNS) conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
 PACKS := lintian man-db scdoc
@@ -85,7 +86,7 @@ bpf: setup ## compile the XDP program; its object is committed
 	@.ci/bpf vipnft/bpf/foreign.o
 
 setup: ## install what is missing, and say what
-	@.ci/setup $(RUNS)
+	@.ci/setup $(RUNS) $(CHECKS)
 
 setup-test:
 	@.ci/setup $(TESTS)

@@ -3,11 +3,13 @@
 import contextlib
 import json
 import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.netns.cast import Agents, clients_of, serving
+from tests.netns.cast import Agents, bucket_of, clients_of, serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import VIP, configure, shell, until
 from tests.netns.test_failover import even
@@ -124,3 +126,44 @@ def test_it_says_who_carries_a_host_without_the_store_and_who_does_not(
             until(lambda: seen(lab, "web1")["agent"]["lease"]["left"] == 0, what="silence")
             until(lambda: promises().get("unheard") == ["web2"], what="nobody to answer its calls")
         until(lambda: len(seen(lab, "web1")["status"]["owned"]) == 256, what="all to be web1's")
+
+
+@contextlib.contextmanager
+def shown(lab: Lab, host: str) -> Iterator[Callable[[str], tuple[int, str]]]:
+    """Have `vipnft serve` run on a host as nobody; give what asks it there."""
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
+    command = shell(lab, host, "command -v vipnft").strip()
+    running = lab.popen(host, [*words, command, "serve"], stdout=subprocess.PIPE)
+
+    def ask(path: str) -> tuple[int, str]:
+        url = f"http://127.0.0.1:9877{path}"
+        said = lab.run(host, ["curl", "-sg", "-w", "\n%{http_code}", url]).stdout
+        body, _, status = said.rpartition("\n")
+        return int(status), body
+
+    try:
+        until(lambda: ask("/livez")[0] == 200, what="serve to answer")
+        yield ask
+    finally:
+        running.kill()
+        running.wait()
+
+
+def test_anybody_sees_what_is_wrong(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=2)
+    with serving(lab, tmp_path) as cast, shown(lab, "web1") as ask:
+        even(cast)
+        until(lambda: ask("/readyz") == (200, "ok\n"), what="web1 to be ready")
+        assert 'vipnft_buckets{state="owned"} 128' in ask("/metrics")[1]
+        clients = clients_of(lab, list(range(256)), 20)
+        for client in clients:
+            said = json.loads(ask(f"/api/v1/which?client={client}")[1])
+            owner = json.loads(ask("/api/v1/status")[1])["status"]["owners"][bucket_of(lab, client)]
+            assert said["owners"] == [{"services": "", "host": owner, "by_port": False}]
+        assert ask("/api/v1/which?client=nobody")[0] == 400
+        assert ask("/")[0] == 200
+        cast.running["web1"].kill()
+        until(lambda: ask("/readyz")[0] == 503, what="what is old to be none")
+        assert "old" in ask("/readyz")[1]
+        assert ask("/metrics")[1].count("\nvipnft_") == 1
+        assert ask("/api/v1/which?client=192.0.2.7")[0] == 503

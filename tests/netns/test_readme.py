@@ -48,7 +48,7 @@ def test_the_two_commands_come_first() -> None:
 
 
 # Run by test_cluster, test_lab, test_network, and tests/contract/test_setup.py.
-ELSEWHERE = {"agent", "drain", "lab", "probe", "store-setup"}
+ELSEWHERE = {"agent", "drain", "lab", "probe", "serve", "store-setup"}
 
 
 def test_the_commands_table_is_true(lab_up: LabUp) -> None:

@@ -15,9 +15,14 @@ from tests.netns.support import HUB_AND_SWITCH, PROGRAMS
 from vipnft.lab.lab import Lab
 from vipnft.model import Mode
 
-UNITS = sorted((Path(__file__).parents[2] / "packaging").glob("*.service"))
-DROP_IN = Path(__file__).parents[2] / "packaging/xdp.conf"
+PACKAGING = Path(__file__).parents[2] / "packaging"
+ALL = sorted(PACKAGING.glob("*.service"))
+SERVE = PACKAGING / "vipnft-serve.service"
+UNITS = [path for path in ALL if path != SERVE]
+"""Those that change the network."""
+DROP_IN = PACKAGING / "xdp.conf"
 EXPOSURE = {
+    "vipnft-serve.service": 0.9,
     "vipnft.service": 1.8,
     # What is left of it: root, the network, raw frames, Internet sockets; and, each too little for
     # 2.0 by itself, RootDirectory= (checks are the user's programs), ProcSubset= (no /proc/sys),
@@ -34,7 +39,7 @@ exec setpriv --bounding-set=-all,+net_admin,+net_raw --no-new-privs "$@"
 """
 
 
-@pytest.fixture(params=UNITS, ids=lambda unit: unit.name)
+@pytest.fixture(params=ALL, ids=lambda unit: unit.name)
 def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A unit with a program that is here in place of the installed one."""
     source: Path = request.param

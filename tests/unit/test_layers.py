@@ -22,14 +22,14 @@ LAYERS = (
     ("ruleset", "agreement", "store"),
     ("observe", "kernel"),
     ("host",),
-    ("agent", "lab"),
+    ("agent", "lab", "serve"),
     ("cli",),
 )
 # Packages and modules that hold no socket, clock, file, environment or log.
 PURE = {"errors", "shown", "model", "config", "buckets", "ruleset", "agreement", "observe"}
 PURE_MODULES = {
     "agent.reception", "cli.plan_report", "host.drift", "host.probe", "host.settings",
-    "host.timely",
+    "host.timely", "serve.http",
 }  # fmt: skip
 PURE_STDLIB = {
     "bisect", "collections", "dataclasses", "difflib", "enum", "functools", "hashlib", "hmac",
@@ -57,6 +57,7 @@ EDGES = {
         "cli.moves",
         "cli.network",
         "cli.options",
+        "cli.serve",
         "cli.status",
         "cli.store",
         "cli.which",

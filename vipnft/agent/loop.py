@@ -25,6 +25,7 @@ from vipnft.agent.health import Health
 from vipnft.agent.hearing import Calls
 from vipnft.agent.journal import Journal
 from vipnft.agent.lateness import Lateness
+from vipnft.agent.oracle import Oracle
 from vipnft.agent.pace import Pace
 from vipnft.agent.promises import Promises
 from vipnft.agent.publisher import Publisher, Sources
@@ -52,7 +53,7 @@ from vipnft.errors import UnreadyError, UsageError
 from vipnft.host import locks
 from vipnft.host.timely import untimely
 from vipnft.kernel.watch import Watch
-from vipnft.model import Cluster, Mode, StoreLoss
+from vipnft.model import Cluster, Mode, Owners, StoreLoss
 from vipnft.observe.figures import Figures
 from vipnft.ruleset import ndp
 from vipnft.store.contract import Store
@@ -110,7 +111,7 @@ def run(orders: Orders, store: Store) -> End:
         )
         loop = _Loop(orders, plane, checks, exchange, pace, signals)
         seen = Publisher(orders.cluster, orders.host, orders.mode, journal, figures, loop.sources())
-        seen.start()
+        seen.start(Oracle(orders.cluster, loop.owners))
         try:
             return loop.run(incarnation, former)
         except BaseException:
@@ -144,6 +145,10 @@ class _Loop:
         )
         self._part = Adopt(None, orders.host)
         self._ready = self._renewing = False
+
+    def owners(self) -> Owners:
+        """Return whose each bucket is, as the kernel here has it; none where nobody knows."""
+        return self._upkeep.owners
 
     def sources(self) -> Sources:
         """Return what the snapshot is made of."""

@@ -21,12 +21,13 @@ from vipnft.agent.drains import Drains
 from vipnft.agent.exchange import Exchange
 from vipnft.agent.health import Health
 from vipnft.agent.journal import Journal
+from vipnft.agent.oracle import Oracle
 from vipnft.agent.upkeep import Upkeep
 from vipnft.agreement.records import TABLE, Table, key_of, members, order, order_of
 from vipnft.buckets.phases import phases
 from vipnft.config.writer import render
 from vipnft.errors import KernelError, VipnftError
-from vipnft.host import published
+from vipnft.host import asked, published
 from vipnft.kernel import clock, libc, load
 from vipnft.model import Applied, Cluster, Mode, Snapshot, StoreLoss
 from vipnft.observe import cluster_report, snapshot, status_report
@@ -75,9 +76,11 @@ class Publisher:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="snapshot", daemon=True)
 
-    def start(self) -> None:
-        """Write from now on, at once and then every second."""
+    def start(self, oracle: Oracle) -> None:
+        """Write from now on, at once and then every second; and have questions answered."""
         self._thread.start()
+        if why := oracle.start():
+            self._journal.say(f"WARNING: {why}")
 
     def stop(self) -> None:
         """Write no more; leave nothing behind where the host was given back."""
@@ -85,6 +88,7 @@ class Publisher:
         self._thread.join(_STOP_S)
         if not self._sources.plane.is_up:
             published.forget()
+            asked.forget()
 
     def _run(self) -> None:
         said = ""

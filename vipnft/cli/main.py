@@ -10,7 +10,19 @@ import sys
 import typer
 
 from vipnft import __version__
-from vipnft.cli import agent, apply, check, cluster, lab, moves, network, status, store, which
+from vipnft.cli import (
+    agent,
+    apply,
+    check,
+    cluster,
+    lab,
+    moves,
+    network,
+    serve,
+    status,
+    store,
+    which,
+)
 from vipnft.cli.output import say
 from vipnft.errors import ConfigError, VipnftError
 
@@ -38,6 +50,7 @@ app.command()(moves.take)
 app.command()(network.announce)
 app.command()(network.probe)
 app.command()(store.store_setup)
+app.command()(serve.serve)
 app.add_typer(lab.app, name="lab")
 
 

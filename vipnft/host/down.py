@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 
 from vipnft.errors import KernelError
-from vipnft.host import loaded, locks, published, record, stage
+from vipnft.host import asked, loaded, locks, published, record, stage
 from vipnft.host.change import Outcome, Undo, attempt
 from vipnft.host.locks import require_untended, uninterrupted
 from vipnft.host.preflight import require_privileged
@@ -32,6 +32,7 @@ def give_back(*, tended: bool) -> Outcome:
         if not tended:
             require_untended()
         published.forget()
+        asked.forget()
         applied = record.load()
         if applied is None:
             return _sweep()

@@ -136,13 +136,20 @@ def loaded(found: bytes, boottime: float) -> dict[str, Any]:
     """Read what `text` wrote; SnapshotError for anything else, and for one that is too old now, by
     seconds since the machine started."""
     try:
-        said: dict[str, Any] = json.loads(found)
+        return fresh(json.loads(found), boottime)
+    except (ValueError, RecursionError) as error:
+        raise SnapshotError("the snapshot is nothing that vipnft wrote") from error
+
+
+def fresh(said: dict[str, Any], boottime: float) -> dict[str, Any]:
+    """Return a snapshot that is not too old; SnapshotError likewise."""
+    try:
         known = said["format"]
         age, period = boottime - said["written"]["boottime"], said["period"]
         if known != FORMAT:
             raise SnapshotError(f"the snapshot has format {known!r}, this version reads {FORMAT}")
         if not -_AHEAD_S <= age <= _PERIODS * period:
             raise SnapshotError(f"the snapshot is {age:.1f} s old, and comes every {period:g} s")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise SnapshotError("the snapshot is nothing that vipnft wrote") from error
     return said
