@@ -130,6 +130,8 @@ def _program() -> None:
     _copy(HERE / "scripts/vipnft", TREE / "usr/bin").chmod(0o755)
     for unit in HERE.glob("*.service"):
         _copy(unit, TREE / "usr/lib/systemd/system")
+    for path in (HERE / "monitoring").iterdir():
+        _copy(path, SHARE / "vipnft")
     _write(SHARE / "bash-completion/completions/vipnft", completions.bash())
     _write(SHARE / "fish/vendor_completions.d/vipnft.fish", completions.fish())
     _write(BUILD / "_vipnft", completions.zsh())  # where it goes, distributions differ
