@@ -167,3 +167,26 @@ def test_anybody_sees_what_is_wrong(lab_up: LabUp, tmp_path: Path) -> None:
         assert "old" in ask("/readyz")[1]
         assert ask("/metrics")[1].count("\nvipnft_") == 1
         assert ask("/api/v1/which?client=192.0.2.7")[0] == 503
+
+
+def test_the_plugin_says_how_bad_it_is(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=1)
+
+    def plugin() -> tuple[int, str]:
+        done = lab.run("web1", ["vipnft", "status", "--check"])
+        return done.returncode, done.stdout
+
+    assert plugin() == (2, "VIPNFT CRITICAL - nothing is applied here\n")
+    with serving(lab, tmp_path) as cast:
+        until(lambda: plugin()[0] == 0, what="web1 to be well")
+        assert plugin()[1].startswith("VIPNFT OK - web1 serves 256 of 256 buckets | owned=256;;;0;")
+        cast.running["web1"].kill()
+        until(lambda: plugin()[0] == 3, what="its snapshot to be old")
+    shell(lab, "web1", "vipnft down")
+    shell(lab, "web1", "vipnft apply --switch")
+    code, line = plugin()
+    assert (code, line[:10]) == (0, "VIPNFT OK "), line
+    shell(lab, "web1", f"ip addr del {VIP}/32 dev lo")
+    code, line = plugin()
+    assert code == 2
+    assert "differs from what was applied" in line

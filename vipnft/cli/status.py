@@ -16,6 +16,7 @@ from vipnft.errors import DriftError, UsageError, VipnftError
 if TYPE_CHECKING:
     from vipnft.host.duplicate import Inquiry
     from vipnft.model import Applied
+    from vipnft.observe.nagios import Code
     from vipnft.observe.status_report import StatusReport
 
 
@@ -29,12 +30,17 @@ def status(
     cluster: Annotated[
         bool, typer.Option("--cluster", help="What all agents agreed on, and who beats.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="One line and an exit code for Nagios and its like.")
+    ] = False,
     store: StoreUrl = "",
 ) -> None:
     """Tell what this host serves, and whether the kernel still holds what was applied.
 
     On a terminal with a picture of the buckets: owner by colour, load by brightness.
     """
+    if check:
+        raise typer.Exit(_check(config))
     if cluster:
         from vipnft.cli.cluster import show as show_cluster
 
@@ -66,6 +72,35 @@ def status(
         from vipnft.host.duplicate import REMEDY
 
         raise DriftError("another machine has a VIP", fix=REMEDY)
+
+
+def _check(config: Path) -> int:
+    """Say in one line how bad it is; return the exit code for that."""
+    code, line = _checked(config)
+    say(line)
+    return code
+
+
+def _checked(config: Path) -> "tuple[Code, str]":
+    """Judge by the snapshot, which anybody may read; without an agent by the kernel, as root."""
+    from vipnft.host import locks, published
+    from vipnft.kernel import clock
+    from vipnft.observe import nagios, snapshot
+
+    try:
+        return nagios.of_snapshot(snapshot.loaded(published.read(), clock.boottime()))
+    except FileNotFoundError:
+        pass
+    except (VipnftError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        return nagios.unknown(f"{error}: is the agent well?")
+    try:
+        if locks.tended():
+            return nagios.unknown("the agent has said nothing yet")
+        return nagios.of_report(_look(config))
+    except DriftError as error:
+        return nagios.Code.CRITICAL, f"VIPNFT CRITICAL - {error}"
+    except (VipnftError, OSError) as error:
+        return nagios.unknown(str(error))
 
 
 def _look(config: Path) -> "StatusReport":
