@@ -50,7 +50,7 @@ _OLD = 1_000_000_000
 DOCS = (
     "README.md",
     "docs/*.md",
-    "docs/*.json",
+    "docs/*.schema.json",
     "examples/*.toml",
     "packaging/xdp.conf",
 )
