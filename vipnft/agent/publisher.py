@@ -72,7 +72,7 @@ class Publisher:
         self._reports = _Reports(cluster, me, mode)
         self._stillness = Stillness()
         self._standing = (sources.health.standing, time.time())
-        self._config = _digest(cluster)
+        self._config = digest(cluster)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="snapshot", daemon=True)
 
@@ -246,7 +246,7 @@ class _Kept:
         return self._made
 
 
-def _digest(cluster: Cluster) -> str:
+def digest(cluster: Cluster) -> str:
     """Return what two hosts' files have in common if they say the same, but for what is secret: of
     a seed of 32 bits a digest would tell, of a password perhaps."""
     agents = replace(cluster.agents, store="", password_file="")

@@ -88,11 +88,17 @@ def test_who_goes_away_ends_nothing(port: int) -> None:
     assert asked(port, ASK % b"/x").startswith(b"HTTP/1.1 200 ")
 
 
-def test_slow_clients_make_room_for_others(port: int) -> None:
+def test_slow_clients_make_room_for_others(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "DEADLINE_S", 600.0)
     with contextlib.ExitStack() as slow:
+        clients = []
         for _ in range(3 * CONNECTIONS):
-            slow.enter_context(connect(port)).sendall(b"GET / HT")
+            clients.append(slow.enter_context(connect(port)))
+            clients[-1].sendall(b"GET / HT")
             assert asked(port, ASK % b"/x").startswith(b"HTTP/1.1 200 ")
+        for one in clients[: 2 * CONNECTIONS]:
+            with contextlib.suppress(ConnectionResetError):
+                assert one.recv(1) == b"", "who was slow longest is sent away"
 
 
 def test_who_says_nothing_is_sent_away(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
