@@ -11,9 +11,10 @@ from typing import Any
 
 from tests.netns.cast import Agents, bucket_of, clients_of, serving
 from tests.netns.conftest import LabUp
-from tests.netns.support import VIP, configure, shell, until
+from tests.netns.support import VIP, apply_all, configure, shell, until
 from tests.netns.test_failover import even
 from tests.schema import faults
+from vipnft.config.writer import digest
 from vipnft.kernel import clock
 from vipnft.lab.lab import Lab
 from vipnft.model import StoreLoss
@@ -126,6 +127,50 @@ def test_it_says_who_carries_a_host_without_the_store_and_who_does_not(
             until(lambda: seen(lab, "web1")["agent"]["lease"]["left"] == 0, what="silence")
             until(lambda: promises().get("unheard") == ["web2"], what="nobody to answer its calls")
         until(lambda: len(seen(lab, "web1")["status"]["owned"]) == 256, what="all to be web1's")
+
+
+def test_a_host_without_an_agent_is_seen(lab_up: LabUp, tmp_path: Path) -> None:
+    lab = lab_up(hosts=2)
+    command = shell(lab, "web1", "command -v vipnft").strip()
+    running = lab.popen("web1", [command, "snapshot"])
+    try:
+        apply_all(lab)
+        until(lambda: seen(lab, "web1").get("ready"), what="web1 to say that it serves")
+        found = seen(lab, "web1")
+        assert not faults(found, SCHEMA, SCHEMA)
+        whole = lab.cluster
+        assert found["config_sha256"] == digest(whole)
+        assert len(found["status"]["owned"]) == 128
+        clients = clients_of(lab, found["status"]["owned"], 1)
+        shell(lab, "clients", f"ping -c 5 -i 0.01 -I {clients[0]} {VIP}")
+        until(lambda: seen(lab, "web1")["status"]["taken"]["packets"] >= 5, what="its load")
+
+        configure(lab, hosts=whole.hosts[:1])
+        until(lambda: seen(lab, "web1")["status"]["note"], what="the file to be another")
+        configure(lab, hosts=whole.hosts)
+        until(lambda: not seen(lab, "web1")["status"]["note"], what="it to be the same again")
+        shell(lab, "web1", "vipnft release 0 --to web2 --drain 1h")
+        until(lambda: seen(lab, "web1")["status"]["moving"], what="bucket 0 to drain")
+        assert seen(lab, "web1")["ready"]
+        shell(lab, "web1", f"ip addr del {VIP}/32 dev lo")
+        until(lambda: seen(lab, "web1")["why"], what="the difference to be seen")
+        assert VIP in seen(lab, "web1")["status"]["drift"][0]
+        shell(lab, "web1", "nft flush ruleset")
+        until(lambda: seen(lab, "web1")["status"]["taken"]["packets"] == 0, what="no rules")
+        assert not seen(lab, "web1")["ready"]
+        shell(lab, "web1", "vipnft apply --switch")
+        until(lambda: seen(lab, "web1").get("ready"), what="web1 to be mended")
+        shell(lab, "web1", "vipnft down")
+        until(lambda: not seen(lab, "web1"), what="no snapshot of nothing")
+
+        with serving(lab, tmp_path, hosts=("web1",)):
+            until(lambda: seen(lab, "web1").get("agent"), what="the agent's to stay")
+            running.terminate()
+            assert running.wait() == 0
+            assert seen(lab, "web1")["agent"]
+    finally:
+        running.kill()
+        running.wait()
 
 
 @contextlib.contextmanager

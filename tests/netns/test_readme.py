@@ -48,14 +48,14 @@ def test_the_two_commands_come_first() -> None:
 
 
 # Run by test_cluster, test_lab, test_network, and tests/contract/test_setup.py.
-ELSEWHERE = {"agent", "drain", "lab", "probe", "serve", "store-setup"}
+ELSEWHERE = {"agent", "drain", "lab", "probe", "serve", "snapshot", "store-setup"}
 
 
 def test_the_commands_table_is_true(lab_up: LabUp) -> None:
     """Every line of it, in its order: what is released is taken back."""
     lab = lab_up(hosts=2)
     table = re.findall(r"^\| `vipnft ([^`]*)` \|", README, re.MULTILINE)
-    assert len(table) == 16
+    assert len(table) == 17
     mine = owners_of(lab.cluster).index("web1")
     for words in (w for w in table if w.split()[0] not in ELSEWHERE):
         command = words.replace("ADDRESS...", "192.0.2.1").replace("HOST", "web2")

@@ -6,7 +6,6 @@ Rule 2: what is large is built anew only where it has changed; the kernel's coun
 Rule 3: what goes wrong here is said once, and ends nothing: a snapshot that is old is none.
 """
 
-import hashlib
 import json
 import math
 import threading
@@ -25,7 +24,7 @@ from vipnft.agent.oracle import Oracle
 from vipnft.agent.upkeep import Upkeep
 from vipnft.agreement.records import TABLE, Table, key_of, members, order, order_of
 from vipnft.buckets.phases import phases
-from vipnft.config.writer import render
+from vipnft.config.writer import digest
 from vipnft.errors import KernelError, VipnftError
 from vipnft.host import asked, published
 from vipnft.kernel import clock, libc, load
@@ -244,11 +243,3 @@ class _Kept:
         if key != self._key:
             self._made, self._key = build(), key
         return self._made
-
-
-def digest(cluster: Cluster) -> str:
-    """Return what two hosts' files have in common if they say the same, but for what is secret: of
-    a seed of 32 bits a digest would tell, of a password perhaps."""
-    agents = replace(cluster.agents, store="", password_file="")
-    said = render(replace(cluster, seed=0, secret="", agents=agents))
-    return hashlib.sha256(said.encode()).hexdigest()

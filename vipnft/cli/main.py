@@ -19,6 +19,7 @@ from vipnft.cli import (
     moves,
     network,
     serve,
+    snapshot,
     status,
     store,
     which,
@@ -51,6 +52,7 @@ app.command()(network.announce)
 app.command()(network.probe)
 app.command()(store.store_setup)
 app.command()(serve.serve)
+app.command()(snapshot.snapshot)
 app.add_typer(lab.app, name="lab")
 
 

@@ -127,7 +127,7 @@ def _glance(config: Path) -> "StatusReport":
             phases,
             facts.connections(applied) if moving else {},
             facts.inspect(applied),
-            _stale(config, applied),
+            stale(config, applied),
             {name: libc.mac_of(name) or worn.mac for name, worn in applied.worn.items()},
             facts.strays(applied, facts.strayed()),
             facts.stages(applied),
@@ -171,7 +171,7 @@ def _watch(config: Path) -> None:
         return
 
 
-def _stale(file: Path, applied: "Applied") -> str:
+def stale(file: Path, applied: "Applied") -> str:
     """Tell how the cluster file and what was applied differ; a file that is gone is fine."""
     try:
         if not file.exists():

@@ -1,7 +1,9 @@
 """A Cluster to TOML text that `config.parse` turns into an equal one, every default written out."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from vipnft.config import duration
 from vipnft.config.schema import KINDS
@@ -100,3 +102,11 @@ def _list(values: Iterable[str]) -> str:
 
 def _table(values: Mapping[str, str]) -> str:
     return "{ " + ", ".join(f"{quote(k)} = {quote(v)}" for k, v in values.items()) + " }"
+
+
+def digest(cluster: Cluster) -> str:
+    """Return what two hosts' files have in common if they say the same, but for what is secret: of
+    a seed of 32 bits a digest would tell, of a password perhaps."""
+    agents = replace(cluster.agents, store="", password_file="")
+    said = render(replace(cluster, seed=0, secret="", agents=agents))
+    return hashlib.sha256(said.encode()).hexdigest()

@@ -75,6 +75,17 @@ def staying() -> bytes:
     return nft_glance.rules((), _MOVING | _PASSING).staying
 
 
+def at_rest(applied: Applied) -> tuple[object, ...]:
+    """Return what there is of a host without an agent, to be compared with another one: of buckets
+    on the move without the time that is left. KernelError if the kernel does not tell."""
+    found = nft_glance.rules(_MOVING, _PASSING)
+    moving = {
+        name: {key: word if word[:1] != "?" else "?" for key, word in several.items()}
+        for name, several in found.moving.items()
+    }
+    return found.staying, moving, links(applied)
+
+
 def links(applied: Applied) -> LinkGlance:
     """Return what stands beside the nft tables."""
     groups = {group for nic in applied.nics for group in ndp.groups(nic, applied.mode)}

@@ -36,6 +36,8 @@ def _families(
     owned = len(status["owned"])
     draining = sum(m["connections"] for m in status["moving"] if m["state"] == "draining")
     yield "host_info", "gauge", "Who this is.", [(host, 1)]
+    if said := (found.get("agent") or found).get("config_sha256"):
+        yield "config_info", "gauge", "What the file says.", [({"sha256": said}, 1)]
     yield "snapshot_timestamp_seconds", "gauge", "When this was so.", _one(found["written"]["time"])
     yield "ready", "gauge", "Whether this host serves as meant.", _one(found["ready"])
     yield "cluster_buckets", "gauge", "Buckets of the cluster.", _one(status["buckets"])
@@ -88,7 +90,6 @@ def _agent_lines(found: Mapping[str, Any]) -> Iterator[str]:
     ]
     requests = [({"result": result}, n) for result, n in figures["store_requests"].items()]
     for name, kind, told, samples in (
-        ("config_info", "gauge", "What the file says.", [({"sha256": agent["config_sha256"]}, 1)]),
         ("serving", "gauge", "Whether this host answers anybody.", _one(serving)),
         ("lease_seconds", "gauge", "How long a lease lasts.", _one(lease["seconds"])),
         ("lease_left_seconds", "gauge", "What is left of it.", _one(lease["left"])),

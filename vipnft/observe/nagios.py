@@ -28,6 +28,8 @@ def of_snapshot(found: Mapping[str, Any]) -> tuple[Code, str]:
     bad = bool(status["drift"]) or bool(status["duplicates"])
     why += [str(one) for one in status["duplicates"]]
     code = Code.OK if found["ready"] and not why else Code.WARNING
+    if status["note"] and code is Code.OK:
+        code, why = Code.WARNING, [str(status["note"])]
     more = []
     if agent is not None:
         bad = bad or not agent["lease"]["left"] or not agent["store"]["up"]

@@ -8,7 +8,7 @@ Rule 3: whoever reads it may read what anybody may have written: what it lacks i
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -85,6 +85,13 @@ def troubles(agent: AgentState, *, owned: int, weight: int, ordered: bool) -> li
     if not owned and weight and not found:
         found.append("it owns no bucket")
     return found
+
+
+def untended(drift: Sequence[str], *, owned: int, weight: int) -> list[str]:
+    """Return the same of a host that has no agent, and ways in which its kernel differs."""
+    if drift:
+        return [f"the kernel differs from what was applied: {drift[0].strip()}"]
+    return ["it owns no bucket"] if weight and not owned else []
 
 
 def document(stamp: Stamp, agent: AgentState | None, reasons: Iterable[str]) -> dict[str, Any]:

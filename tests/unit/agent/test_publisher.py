@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tests.samples import small
 from vipnft.agent.oracle import Oracle
-from vipnft.agent.publisher import digest
+from vipnft.config.writer import digest
 
 
 def test_the_digest_is_of_what_is_no_secret() -> None:
