@@ -2,7 +2,7 @@
 
 CHECKS := prometheus
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
-TESTS := $(RUNS) chromium conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime
+TESTS := $(RUNS) chromium conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime pacemaker corosync pacemaker-cli-utils resource-agents
 PACKS := lintian man-db scdoc
 MACHINES := $(TESTS) qemu-system-x86 qemu-utils mmdebstrap e2fsprogs dpkg-dev
 BPF := clang-14 llvm-14

@@ -130,6 +130,7 @@ def _program() -> None:
     _copy(HERE / "scripts/vipnft", TREE / "usr/bin").chmod(0o755)
     for unit in HERE.glob("*.service"):
         _copy(unit, TREE / "usr/lib/systemd/system")
+    _copy(HERE / "ocf/vipnft/host", TREE / "usr/lib/ocf/resource.d/vipnft")
     for path in (HERE / "monitoring").iterdir():
         _copy(path, SHARE / "vipnft")
     _write(SHARE / "bash-completion/completions/vipnft", completions.bash())
@@ -201,7 +202,7 @@ def _epoch() -> int:
 def _one_time() -> None:
     """Give everything its modes, and a date that tells nothing of this machine."""
     for path in [BUILD / "_vipnft", *TREE.rglob("*")]:
-        runs = path.is_dir() or path.parent.name == "bin"
+        runs = path.is_dir() or path.parent.name == "bin" or "ocf" in path.parts
         path.chmod(0o755 if runs else 0o644)
         date = _date(path)
         os.utime(path, (date, date))

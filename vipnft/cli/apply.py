@@ -1,5 +1,6 @@
 """The verbs of one host: apply, down."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +26,18 @@ from vipnft.model import Cluster, Mode
 if TYPE_CHECKING:
     from vipnft.host.change import Outcome
 
+Takeover = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="This host is dead: take its buckets at once."),
+]
+Alive = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Only hosts named so are alive, whole or up to a dot: take the others' buckets.",
+    ),
+]
+
 
 def apply(
     hub: Hub = False,
@@ -38,10 +51,8 @@ def apply(
         str, typer.Option(help="What --dry-run prints: nft (default) or json.", metavar="nft|json")
     ] = "",
     drain: Drain = "5m",
-    takeover: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="This host is dead: take its buckets at once."),
-    ] = None,
+    takeover: Takeover = None,
+    alive: Alive = None,
     reshuffle: Annotated[
         bool,
         typer.Option("--reshuffle", help="Deal every client anew: a new seed or bucket count."),
@@ -65,7 +76,7 @@ def apply(
     from vipnft.buckets.phases import owners_of
     from vipnft.host.apply import apply as apply_here
 
-    dead = tuple(takeover or ())
+    dead = tuple(takeover or ()) + _others(cluster, alive or ())
     for_s = whole_seconds(drain)
     outcome = apply_here(cluster, name, mode, drain=for_s, dead=dead, reshuffle=reshuffle)
     say(*(f"vipnft: {note}" for note in outcome.notes), error=True)
@@ -73,8 +84,17 @@ def apply(
     on = ", ".join(nic.interface for nic in cluster.nics(name))
     where = f"{cluster.name}: {name} on {on}, {mode} mode"
     say(f"{where}: {_done(outcome, owned, cluster.buckets)}")
-    for gone in set(dead) & set(cluster.weights):
+    for gone in set(takeover or ()) & set(cluster.weights):
         say(f"take {gone} out of {config} before the next apply, or it gets its buckets back")
+
+
+def _others(cluster: Cluster, alive: Sequence[str]) -> tuple[str, ...]:
+    """Return the hosts that are none of those named, where any are."""
+    named = {
+        cluster.require_host(one if one in cluster.weights else one.partition(".")[0]).name
+        for one in alive
+    }
+    return tuple(host for host in cluster.weights if named and host not in named)
 
 
 def _done(outcome: "Outcome", owned: int, buckets: int) -> str:

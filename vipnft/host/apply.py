@@ -123,14 +123,15 @@ def _owners(
     if before and _deal(before.cluster) != _deal(cluster):
         return owners, {}  # dealt anew: nobody can drain anything
     drains: Drains = before.drains if before else {}
-    former = before.owners if before else _without(cluster, name)
+    former = before.owners if before else _without(cluster, {name, *dead})
     return owners, move(former, owners, drains, now=clock.boottime(), drain=drain, dead=dead)
 
 
-def _without(cluster: Cluster, name: str) -> Owners:
-    """Return the owners as they may have been before host `name` came: others serve its share."""
-    alone = not any(weight for host, weight in cluster.weights.items() if host != name)
-    return owners_of(cluster, () if alone else {name})
+def _without(cluster: Cluster, absent: Collection[str]) -> Owners:
+    """Return the owners as they may have been before a host came: those who were there served its
+    share. Where nobody was, it is as if it had always been its."""
+    alone = not any(weight for host, weight in cluster.weights.items() if host not in absent)
+    return owners_of(cluster, () if alone else absent)
 
 
 def _moved(before: Applied, buckets: Sequence[int], to: str, drain: int) -> Applied:
