@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 
+from tests.fuzz import seen
 from tests.fuzz.alone import BUCKETS, HOSTS, One
 from tests.golden import EXAMPLES
 from tests.samples import LISTEN, OWN, small
@@ -215,5 +216,8 @@ READERS = {
     "record": Reader(_record, [json.dumps(record.document(_APPLIED)).encode()], 5),
     "probe's frames": Reader(_frame, [_MESSAGE.dump()[2:]], 15),
     "URL": Reader(_url, [url.encode() for url in _URLS], 15),
+    "requests": Reader(seen.request, seen.REQUESTS, 15),
+    "the snapshot": Reader(seen.snapshots, seen.SNAPSHOTS, 5),
+    "lines of the log": Reader(seen.line, seen.LINES, 10),
     "etcd's answers": Reader(_answer, [json.dumps(one).encode() for one in _ANSWERS], 19),
 }

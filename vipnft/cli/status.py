@@ -91,7 +91,9 @@ def _checked(config: Path) -> "tuple[Code, str]":
         return nagios.of_snapshot(snapshot.loaded(published.read(), clock.boottime()))
     except FileNotFoundError:
         pass
-    except (VipnftError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (
+        VipnftError, OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError
+    ) as error:  # fmt: skip
         return nagios.unknown(f"{error}: is the agent well?")
     try:
         if locks.tended():

@@ -157,6 +157,6 @@ def fresh(said: dict[str, Any], boottime: float) -> dict[str, Any]:
             raise SnapshotError(f"the snapshot has format {known!r}, this version reads {FORMAT}")
         if not -_AHEAD_S <= age <= _PERIODS * period:
             raise SnapshotError(f"the snapshot is {age:.1f} s old, and comes every {period:g} s")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise SnapshotError("the snapshot is nothing that vipnft wrote") from error
     return said

@@ -50,7 +50,7 @@ class Answers:
             raise Refused(421, "nobody is answered at a VIP")
         try:
             return serve(self, request, found, why)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
             return self._without(request, "the snapshot is nothing that vipnft wrote")
 
     def _snapshot(self) -> tuple[dict[str, Any] | None, str]:
