@@ -4,34 +4,28 @@ Rule 1: a probe ends at its timeout as a whole, whatever the other side does, an
         in a reason; what it raises is a reason, too, never the end of its thread.
 Rule 2: nobody waits for a probe: `failing` only reads what the last ones left.
 Rule 3: the first result counts at once; then `rise` or `fall` in a row change the state.
-Rule 4: of a command nothing is left behind: its whole process group is killed, also when it
-        ended well. A second one is not started while one can't be killed.
 """
 
 import os
-import select
 import shlex
-import signal
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from ipaddress import ip_address
 from types import ModuleType
 from typing import Any
 
+from vipnft.agent.commands import GRACE_S, Command, Stop
 from vipnft.errors import UsageError
 from vipnft.model import Address, Check, CheckKind
 
 _PAGE_BYTES = 1_000_000
 """Bytes of a page that are read; text behind them is not found."""
-_GRACE_S = 0.2
-"""How much longer than its timeout a probe may take to clean up, seconds."""
-_KILL_S = 2 * _GRACE_S
+_KILL_S = 2 * GRACE_S
 """How long to wait, at the end, until commands are killed, seconds."""
 _LONGEST_CHARS = 300
 """Letters of a reason, or of a command, that are shown."""
@@ -45,7 +39,7 @@ class Checks:
         for check in checks:
             if check.kind is CheckKind.DNS:
                 _dns_probe().question(check)
-        self._stop = _Stop()
+        self._stop = Stop()
         self._watches = tuple(_Watch(check, tuple(vips), self._stop) for check in checks)
 
     def start(self) -> None:
@@ -78,27 +72,7 @@ class Checks:
 
 def probe(check: Check, vips: Sequence[str]) -> str:
     """Return why a check fails now, on the first VIP on which it does; "" if it does not."""
-    return _Watch(check, tuple(map(ip_address, vips)), _Stop()).round() or ""
-
-
-class _Stop:
-    """An event that can be waited for together with a process's end."""
-
-    def __init__(self) -> None:
-        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-
-    def __del__(self) -> None:
-        os.close(self._fd)
-
-    def set(self) -> None:
-        os.eventfd_write(self._fd, 1)
-
-    def wait(self, seconds: float, *others: int) -> bool:
-        """Wait for it or a descriptor among `others` to be ready; tell whether it is set."""
-        poll = select.poll()
-        for fd in (self._fd, *others):
-            poll.register(fd, select.POLLIN)
-        return any(fd == self._fd for fd, _ in poll.poll(max(0.0, seconds) * 1000))
+    return _Watch(check, tuple(map(ip_address, vips)), Stop()).round() or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +94,13 @@ class _Health:
 class _Watch:
     """One check, run for ever; `why` is "" while it is healthy."""
 
-    def __init__(self, check: Check, vips: tuple[Address, ...], stop: _Stop) -> None:
+    def __init__(self, check: Check, vips: tuple[Address, ...], stop: Stop) -> None:
         self.why = ""
         self._check, self._stop = check, stop
         self.is_command = check.kind is CheckKind.EXEC
         self.name = _line(_title(check, vips[0]))
         self._vips = vips[:1] if self.is_command else vips
-        self._probe = _Command(stop) if self.is_command else _PROBES[check.kind]
+        self._probe = _commanded(stop) if self.is_command else _PROBES[check.kind]
         self.thread = threading.Thread(target=self._run, name=f"check {check.kind}", daemon=True)
 
     def _run(self) -> None:
@@ -290,56 +264,8 @@ _PROBES: dict[CheckKind, Callable[[Check, Address], str]] = {
 }
 
 
-class _Command:
-    """Runs a command; exit code 0 is good."""
-
-    def __init__(self, stop: _Stop) -> None:
-        self._stop = stop
-        self._immortal: int | None = None  # hangs in the kernel, where a kill does not reach it
-
-    def __call__(self, check: Check, vip: Address) -> str:
-        if self._immortal is not None:
-            if os.waitpid(self._immortal, os.WNOHANG) == (0, 0):
-                return "killed earlier, and has not ended yet"
-            self._immortal = None
-        pid = _spawn(check.command, vip)
-        exited = os.pidfd_open(pid)
-        try:
-            self._stop.wait(check.timeout, exited)
-            in_time = _readable(exited, 0)
-            with suppress(ProcessLookupError, PermissionError):  # the latter: it became another's
-                os.killpg(pid, signal.SIGKILL)  # still its number: it is not reaped yet
-            if not _readable(exited, _GRACE_S):
-                self._immortal = pid
-                return f"still running after {check.timeout:g} s, and can't be killed"
-        finally:
-            os.close(exited)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if not in_time:
-            return f"still running after {check.timeout:g} s"
-        if code < 0:
-            return f"killed by signal {-code}"
-        return f"exit code {code}" if code else ""
-
-
-def _spawn(command: Sequence[str], vip: Address) -> int:
-    """Start a command in a session of its own, and return its number.
-
-    Not by subprocess, which would pass on the signal mask: an agent blocks SIGTERM.
-    """
-    null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
-    return os.posix_spawnp(
-        command[0],
-        list(command),
-        os.environ | {"VIPNFT_VIP": str(vip)},
-        file_actions=null,
-        setsid=True,
-        setsigmask=[],
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores
+def _commanded(stop: Stop) -> Callable[[Check, Address], str]:
+    command = Command(stop)
+    return lambda check, vip: command(
+        check.command, os.environ | {"VIPNFT_VIP": str(vip)}, check.timeout
     )
-
-
-def _readable(fd: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))

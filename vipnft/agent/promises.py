@@ -7,7 +7,6 @@ Rule 4: bytes that are worth nothing cost this process little, however many come
 """
 
 import secrets
-import signal
 import threading
 import time
 from collections.abc import Collection, Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from vipnft.agent.answers import Answers
+from vipnft.agent.signals import start_apart
 from vipnft.agreement.datagrams import Datagram, Kind, fits
 from vipnft.agreement.effects import Ask
 from vipnft.agreement.promises import Ground
@@ -102,10 +102,7 @@ class Promises:
         self.why = ""
 
     def __enter__(self) -> Self:
-        # It is not the one to be told of signals: main listens for them.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        self._thread.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        start_apart(self._thread)
         return self
 
     def __exit__(self, *_: object) -> None:

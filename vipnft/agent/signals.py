@@ -5,10 +5,18 @@ Rule 1: outside of the context they are blocked: over a renewal, until the new l
 
 import signal
 import socket
+import threading
 from contextlib import suppress
 from typing import Self
 
 HANDLED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+def start_apart(thread: threading.Thread) -> None:
+    """Start a thread that is not the one to be told of signals: main listens for them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    thread.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Signals:
