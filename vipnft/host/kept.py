@@ -9,17 +9,25 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _MOST_BYTES = 64 << 20
 
 
 def read(path: Path) -> bytes:
     """Return what a file holds; OSError if there is none, or if it is no file."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(0, "it is no file")
+    with opened(path) as file:
         return file.read(_MOST_BYTES)
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open a file to be read; OSError likewise."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    file = os.fdopen(handle, "rb")
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        file.close()
+        raise OSError(0, "it is no file")
+    return file
 
 
 def replace(path: Path, text: str, *, mode: int = 0o600) -> None:
