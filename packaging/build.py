@@ -131,6 +131,7 @@ def _program() -> None:
     for unit in HERE.glob("*.service"):
         _copy(unit, TREE / "usr/lib/systemd/system")
     _copy(HERE / "ocf/vipnft/host", TREE / "usr/lib/ocf/resource.d/vipnft")
+    _copy(HERE / "vipnft.catalog", TREE / "usr/lib/systemd/catalog")
     for path in (HERE / "monitoring").iterdir():
         _copy(path, SHARE / "vipnft")
     _write(SHARE / "bash-completion/completions/vipnft", completions.bash())

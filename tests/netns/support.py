@@ -71,7 +71,7 @@ ip rule; ip -6 rule; bridge fdb; ip maddr; ip -6 neigh show proxy
 nft -s list ruleset | sed -E 's/ timeout [0-9dhms]+//g'
 sysctl -a 2>/dev/null | grep -E '^net\.(ipv4|ipv6|netfilter|bridge)' |
     grep -vE 'nf_conntrack_count|fib_multipath_hash_seed|tcp_fastopen_key|stable_secret'
-ls /run/vipnft 2>/dev/null | grep -vE 'lock|agent' || true
+ls /run/vipnft 2>/dev/null | grep -vE 'lock|agent|events' || true
 """
 
 

@@ -52,6 +52,7 @@ EDGES = {
         "cli.check",
         "cli.cluster",
         "cli.apply",
+        "cli.events",
         "cli.lab",
         "cli.main",
         "cli.moves",

@@ -23,7 +23,7 @@ from vipnft.agent.duplicates import Duplicates
 from vipnft.agent.exchange import Exchange, Log
 from vipnft.agent.health import Health
 from vipnft.agent.hearing import Calls
-from vipnft.agent.journal import Journal
+from vipnft.agent.journal import telling
 from vipnft.agent.lateness import Lateness
 from vipnft.agent.oracle import Oracle
 from vipnft.agent.pace import Pace
@@ -54,6 +54,7 @@ from vipnft.host import locks
 from vipnft.host.timely import untimely
 from vipnft.kernel.watch import Watch
 from vipnft.model import Cluster, Mode, Owners, StoreLoss
+from vipnft.observe.events import Place
 from vipnft.observe.figures import Figures
 from vipnft.ruleset import ndp
 from vipnft.store.contract import Store
@@ -83,19 +84,21 @@ def run(orders: Orders, store: Store) -> End:
     UsageError, StoreError and AgreementError end it too, with the host silent.
     """
     incarnation = secrets.token_hex(8)
-    journal, figures = Journal(orders.log), Figures()
-    orders = replace(orders, log=journal.say)
     nics = orders.cluster.nics(orders.host)
     groups = {ip_address(group) for nic in nics for group in ndp.groups(nic, orders.mode)}
     failsafe = orders.cluster.agents.on_store_loss is StoreLoss.FAILSAFE
     with (
         Watch([nic.interface for nic in nics], {*orders.cluster.vips, *groups}) as watch,
         locks.living(incarnation) as former,
+        telling(Place(orders.cluster.name, orders.host), orders.log) as journal,
         Signals() as signals,
         Promises(orders.host, orders.cluster.agents.promise_port)
         if failsafe
         else nullcontext() as promises,
     ):
+        figures = Figures()
+        orders = replace(orders, log=journal.say)
+        orders.log(f"agent of {orders.host} in cluster {orders.cluster.name!r}, {orders.mode} mode")
         plane = Dataplane(orders.cluster, orders.host, orders.mode)
         checks = Checks(orders.cluster.agents.checks, orders.cluster.vips)
         agents = orders.cluster.agents

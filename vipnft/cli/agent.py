@@ -57,7 +57,6 @@ def agent(
         reread=lambda: load(config).require_host(name),
         log=_log,
     )
-    _log(f"agent of {name} in cluster {cluster.name!r}, {mode} mode")
     for advice in opening.advice(url, cluster.agents.password_file):
         _log(f"WARNING: {advice}")
     ended = run(orders, opening.open_store(url, cluster.name, cluster.agents.password_file))

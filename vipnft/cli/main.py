@@ -15,6 +15,7 @@ from vipnft.cli import (
     apply,
     check,
     cluster,
+    events,
     lab,
     moves,
     network,
@@ -53,6 +54,7 @@ app.command()(network.probe)
 app.command()(store.store_setup)
 app.command()(serve.serve)
 app.command()(snapshot.snapshot)
+app.command()(events.events)
 app.add_typer(lab.app, name="lab")
 
 

@@ -16,5 +16,5 @@ def say(*lines: str, error: bool = False) -> None:
 
 
 def document(text: str, *, end: str = "\n") -> None:
-    """Print a document."""
-    print(text, end=end)
+    """Print a document, at once."""
+    print(text, end=end, flush=True)
