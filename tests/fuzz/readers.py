@@ -30,13 +30,15 @@ from vipnft.agreement.records import (
     require_legible,
     strangers,
 )
+from vipnft.cli import events
 from vipnft.config import reader
 from vipnft.config.writer import render
 from vipnft.errors import ConfigError, KernelError, UsageError, VipnftError
-from vipnft.host import duplicate, probe, record
+from vipnft.host import duplicate, event_file, probe, record
 from vipnft.host.probe import Kind as Frame
 from vipnft.host.probe import Message
 from vipnft.model import EVERY_MAC, Applied, Entry, InterfaceRecord, Mode, Nic
+from vipnft.observe.events import Event, Place, document
 from vipnft.store.contract import StoreError
 from vipnft.store.etcd import EtcdStore
 from vipnft.store.etcd_connection import Reply
@@ -208,13 +210,22 @@ _URLS = (
     f"//u:{SECRET}@h", f"sqlite://u:{SECRET}@h/x", "sqlite:///var/lib/x.db", "etcd://[::1]:2379",
 )  # fmt: skip
 
+
+def _event(value: bytes) -> None:
+    if event := event_file.read(value):
+        events.line(event)
+
+
+_EVENT = document(Event(7, 1.7e9, "takeover", "took over from b: x"), Place("dns", "a"))
+
 READERS = {
     "cluster file": Reader(_cluster, [example.read_bytes() for example in EXAMPLES], 5),
-    "store's keys": Reader(_snapshot, _KEYS, 40),
+    "store's keys": Reader(_snapshot, _KEYS, 35),
     "an agent's life": Reader(_life, _KEYS, 1),
     "promises": Reader(_datagram, _SEEDS, 15),
     "record": Reader(_record, [json.dumps(record.document(_APPLIED)).encode()], 5),
     "probe's frames": Reader(_frame, [_MESSAGE.dump()[2:]], 15),
+    "events": Reader(_event, [json.dumps(_EVENT).encode()], 5),
     "URL": Reader(_url, [url.encode() for url in _URLS], 15),
     "requests": Reader(seen.request, seen.REQUESTS, 15),
     "the snapshot": Reader(seen.snapshots, seen.SNAPSHOTS, 5),
