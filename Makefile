@@ -1,4 +1,4 @@
-.PHONY: help demo test long check fix fuzz model audit lock package machines machines-netns golden bpf bench bench-start bench-moves bench-failover chaos setup setup-test
+.PHONY: help demo test long check fix fuzz model audit lock package machines machines-netns golden bpf bench bench-start bench-moves bench-failover balance chaos setup setup-test
 
 CHECKS := prometheus
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
@@ -57,6 +57,9 @@ bench-start: setup ## how long commands take to start, as medians
 
 bench-moves: setup-test ## what moving buckets costs; writes docs/moves.md (root)
 	@$(BIN)/python -m tests.bench.moves
+
+balance: setup ## simulate buckets that follow the load; writes docs/balance.md
+	@$(BIN)/python -m tests.bench.balance
 
 bench-failover: setup-test ## what agents' faults and moves cost; writes docs/failover.md (root)
 	@$(BIN)/python -m tests.bench.failover

@@ -32,8 +32,8 @@ PURE_MODULES = {
     "host.timely", "serve.http",
 }  # fmt: skip
 PURE_STDLIB = {
-    "bisect", "collections", "dataclasses", "difflib", "enum", "functools", "hashlib", "hmac",
-    "ipaddress", "itertools", "json", "math", "re", "struct", "tomllib", "typing",
+    "base64", "bisect", "collections", "dataclasses", "difflib", "enum", "functools", "hashlib",
+    "heapq", "hmac", "ipaddress", "itertools", "json", "math", "re", "struct", "tomllib", "typing",
 }  # fmt: skip
 # What imports or runs code by its name: no import would show.
 BY_NAME = {"builtins", "importlib", "pkgutil", "runpy"}
