@@ -96,6 +96,13 @@ class StoreLoss(enum.StrEnum):
     HOLD = "hold"
 
 
+class Balance(enum.StrEnum):
+    """What agents deal by weight: the number of buckets, or the load."""
+
+    NUMBER = "number"
+    LOAD = "load"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """Ports that are served, as pairs of first and last.
@@ -192,7 +199,8 @@ class Check:
 class Agents:
     """How a cluster's agents work; `lease`, `beat` and `settle` (how long a host is well before it
     takes buckets) in seconds. `password_file` has the password of the store's user, where the URL
-    has none; `promise_port` is where they ask each other, by UDP."""
+    has none; `promise_port` is where they ask each other, by UDP; `balance_every` is how often they
+    move a bucket of each host to even the load, in seconds."""
 
     store: str = ""
     password_file: str = ""
@@ -201,6 +209,8 @@ class Agents:
     on_store_loss: StoreLoss = StoreLoss.FAILSAFE
     promise_port: int = 5520  # IANA gives 5508 to 5549 to nobody; no kernel picks it (below 32768)
     settle: float = 5.0
+    balance: Balance = Balance.NUMBER
+    balance_every: float = 60.0
     checks: tuple[Check, ...] = ()
 
 

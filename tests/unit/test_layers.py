@@ -28,8 +28,8 @@ LAYERS = (
 # Packages and modules that hold no socket, clock, file, environment or log.
 PURE = {"errors", "shown", "model", "config", "buckets", "ruleset", "agreement", "observe"}
 PURE_MODULES = {
-    "agent.reception", "cli.plan_report", "host.drift", "host.probe", "host.settings",
-    "host.timely", "serve.http",
+    "agent.reception", "cli.load_report", "cli.plan_report", "host.drift", "host.probe",
+    "host.settings", "host.timely", "serve.http",
 }  # fmt: skip
 PURE_STDLIB = {
     "base64", "bisect", "collections", "dataclasses", "difflib", "enum", "functools", "hashlib",

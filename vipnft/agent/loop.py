@@ -31,6 +31,7 @@ from vipnft.agent.promises import Promises
 from vipnft.agent.publisher import Publisher, Sources
 from vipnft.agent.signals import Signals
 from vipnft.agent.upkeep import Upkeep
+from vipnft.agent.weighing import Weighing
 from vipnft.agreement.effects import (
     Adopt,
     Arm,
@@ -113,7 +114,7 @@ def run(orders: Orders, store: Store) -> End:
             hosts=frozenset(orders.cluster.weights),
         )
         loop = _Loop(orders, plane, checks, exchange, pace, signals)
-        seen = Publisher(orders.cluster, orders.host, orders.mode, journal, figures, loop.sources())
+        seen = Publisher(orders.cluster, orders.host, orders.mode, journal, figures, loop.sources)
         seen.start(Oracle(orders.cluster, loop.owners))
         try:
             return loop.run(incarnation, former)
@@ -126,7 +127,7 @@ def run(orders: Orders, store: Store) -> End:
 
 
 class _Loop:
-    """One life: performs the effects of the agreement."""
+    """One life: performs the effects of the agreement. `sources`: what the snapshot is made of."""
 
     def __init__(
         self,
@@ -142,9 +143,17 @@ class _Loop:
         calls = Calls(orders.cluster, orders.host, orders.mode)
         duplicates = Duplicates(orders.cluster, orders.host)
         self._upkeep = Upkeep(plane, calls, duplicates, orders.host, exchange, orders.log)
-        self._drains = Drains(plane, orders.drain, orders.log)
-        self._health = Health(
+        health = Health(
             orders.cluster.agents, orders.host, checks, self._upkeep, exchange, signals, orders.log
+        )
+        self.sources = Sources(
+            plane,
+            checks,
+            exchange,
+            self._upkeep,
+            health,
+            Drains(plane, orders.drain, orders.log),
+            Weighing(orders.cluster.agents, orders.host),
         )
         self._part = Adopt(None, orders.host)
         self._ready = self._renewing = False
@@ -152,17 +161,6 @@ class _Loop:
     def owners(self) -> Owners:
         """Return whose each bucket is, as the kernel here has it; none where nobody knows."""
         return self._upkeep.owners
-
-    def sources(self) -> Sources:
-        """Return what the snapshot is made of."""
-        return Sources(
-            self._plane,
-            self._checks,
-            self._exchange,
-            self._upkeep,
-            self._health,
-            self._drains,
-        )
 
     def run(self, incarnation: str, former: frozenset[str]) -> End:
         o = self._orders
@@ -258,7 +256,7 @@ class _Loop:
             case Stand():
                 return self._exchange.stand(effect)
             case Wait():
-                told = self._health.standing is Standing.STOPPING
+                told = self.sources.health.standing is Standing.STOPPING
                 self._pace.wait(effect, self._exchange.hints, self._upkeep, told=told)
                 with self._pace.spending("the checks, and connections of draining buckets"):
                     return self._wish(due=self._pace.due())
@@ -293,7 +291,7 @@ class _Loop:
             self._plane.down()
             raise why
         self._upkeep.owners = table.owners if table else ()
-        self._drains.follow(part.draining)
+        self.sources.drains.follow(part.draining)
         before, self._part = self._part, part
         if before.owned != part.owned:
             draining = f", draining {ranges(sorted(part.draining))}" if part.draining else ""
@@ -308,13 +306,14 @@ class _Loop:
         owns = None if self._part.table is None else bool(self._part.owned)
         return Wish(
             self._orders.cluster.require_host(self._orders.host).weight,
-            self._health.stand(owns),
-            drained=self._drains.over(),
+            self.sources.health.stand(owns),
+            drained=self.sources.drains.over(),
             due=due,
             cut_off=bool(self._upkeep.cut_off),
             renew=self._to_renew(),
             taken=self._upkeep.taken,
             unheard=self._exchange.unheard,
+            carries=self.sources.weighing.carries,
         )
 
     def _to_renew(self) -> bool:

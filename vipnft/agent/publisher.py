@@ -22,6 +22,7 @@ from vipnft.agent.health import Health
 from vipnft.agent.journal import Journal
 from vipnft.agent.oracle import Oracle
 from vipnft.agent.upkeep import Upkeep
+from vipnft.agent.weighing import Weighing
 from vipnft.agreement.records import TABLE, Table, key_of, members, order, order_of
 from vipnft.buckets.phases import phases
 from vipnft.config.writer import digest
@@ -44,7 +45,7 @@ _STOP_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What is read, and by nobody here changed."""
+    """What is read, and by nobody here changed; `weighing` is told what the kernel counted."""
 
     plane: Dataplane
     checks: Checks
@@ -52,6 +53,7 @@ class Sources:
     upkeep: Upkeep
     health: Health
     drains: Drains
+    weighing: Weighing
 
 
 class Publisher:
@@ -172,6 +174,10 @@ class _Reports:
     def status(self, seen: Snapshot, sources: Sources) -> tuple[str, int]:
         """Return what this host serves, and how many buckets it owns."""
         self._count()
+        others = (one.carries for host, one in members(seen).items() if host != self._me)
+        sources.weighing.look(
+            self._load, sources.upkeep.owners, filter(None, others), time.monotonic()
+        )
         table = Table.load(seen[TABLE].value) if TABLE in seen else None
         owners = table.owners if table else ("",) * self._cluster.buckets
         live = dict(sources.drains.live)

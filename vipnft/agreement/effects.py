@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vipnft.agreement.loads import Load
 from vipnft.agreement.promises import Ground, part
 from vipnft.agreement.records import Contact, Standing, Table
 from vipnft.model import Snapshot
@@ -131,7 +132,8 @@ class Wish:
     """What is asked of this host now: its weight and standing; which of its draining buckets
     have no connection left or are past their time; whether it is time to beat; whether it can't
     be reached (nothing is left to drain then); whether it is to begin a new life in place; how
-    many packets its kernel took so far; which hosts don't answer when they are called."""
+    many packets its kernel took so far; which hosts don't answer when they are called; what its
+    buckets carry, where they are to follow the load."""
 
     weight: int
     standing: Standing = Standing.SERVING
@@ -141,6 +143,7 @@ class Wish:
     renew: bool = False
     taken: int = 0
     unheard: frozenset[str] = frozenset()
+    carries: Load | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class Key:
             knows,
             p.contact if p.failsafe else None,
             wish.unheard,
+            wish.carries,
         )
 
     def done(self, member: Member, snapshot: Snapshot) -> None:

@@ -6,6 +6,7 @@ Rule 2: it waits for hosts and weights to stand still, but not for ever.
 
 from collections.abc import Mapping, Set
 
+from vipnft.agreement.evening import Evening, Scales
 from vipnft.agreement.records import Table
 from vipnft.agreement.steps import prior
 from vipnft.buckets.assign import assign
@@ -27,16 +28,31 @@ class Outlook:
         self._coming = 0  # beats for which moves have been pending
         self._still = 0  # beats for which hosts and weights have been the same
         self._shares: Mapping[str, int] = {}
+        self._evening = Evening()
+        self._by_load = False
         self.near = False
 
+    @property
+    def why(self) -> str:
+        """What moves are for, where they are to even the load."""
+        return self._evening.why if self._by_load else ""
+
     def target(
-        self, shares: Mapping[str, int], owners: Owners, real: Table | None, pinned: Set[str]
+        self,
+        shares: Mapping[str, int],
+        owners: Owners,
+        real: Table | None,
+        pinned: Set[str],
+        scales: Scales | None = None,
     ) -> Owners:
         """Return who is to own what, by how much each of the living takes; `real` is the newest
         table in which anybody owned anything. What the `pinned` own stays: they may be alive, and
-        can't hear that they are to give it."""
+        can't hear that they are to give it. With `scales` by what buckets carry, else by number."""
         if not any(shares.values()):
             return owners
+        self._by_load = scales is not None
+        if scales is not None:
+            return self._evening.target(shares, prior(owners, real), pinned, scales, self._salt)
         key = (tuple(sorted(shares.items())), owners, frozenset(pinned))
         if self._dealt[0] != key:
             self._dealt = (key, self._deal(shares, owners, prior(owners, real), pinned))

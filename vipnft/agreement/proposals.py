@@ -3,11 +3,22 @@
 Rule 1: one step at a time, on top of the table that this host's kernel holds.
 """
 
+from collections.abc import Mapping, Set
+
 from vipnft.agreement.effects import Adopt, Params, Reply, Wish
+from vipnft.agreement.evening import Scales
 from vipnft.agreement.known import Known
 from vipnft.agreement.outlook import Outlook
 from vipnft.agreement.peers import Peers
-from vipnft.agreement.records import TABLE, Member, Table, members, order, weights
+from vipnft.agreement.records import (
+    TABLE,
+    Member,
+    Standing,
+    Table,
+    members,
+    order,
+    weights,
+)
 from vipnft.agreement.steps import Step, drained, giving, placeholder, takeover
 from vipnft.model import Owners
 
@@ -29,13 +40,15 @@ class Proposals:
         living = {h: m for h, m in fellows.items() if h == p.me or peers.has_moved(h)}
         shares = weights({host: m for host, m in living.items() if host not in quiet})
         lost = peers.lost(said)
-        target = self.outlook.target(shares, old.owners, known.real, quiet - lost)
+        scales = self._scales(said, fellows, shares, living.keys() - quiet, old)
+        target = self.outlook.target(shares, old.owners, known.real, quiet - lost, scales)
         if step := self._takeover(old, target, lost, said):
             return step
         timely = self.outlook.beat(shares, old.owners, target)
         given = self._given(old, target, said)
         if given and (timely or wish.cut_off):
-            return giving(old, target, given, p.me, drain=not wish.cut_off)
+            why = self.outlook.why
+            return giving(old, target, given, p.me, drain=not wish.cut_off, why=why)
         over = frozenset(b for b in wish.drained if p.me in old.drains.get(b, frozenset()))
         if over:
             return drained(old, over, p.me)
@@ -63,6 +76,33 @@ class Proposals:
         living = {h: m for h, m in self._fellows(said).items() if self._peers.has_moved(h)}
         living = {h: m for h, m in living.items() if h not in self._peers.quiet(said)}
         return not (other.knows & living.keys() and any(weights(living).values()))
+
+    def _scales(
+        self,
+        said: Reply,
+        fellows: Mapping[str, Member],
+        shares: Mapping[str, int],
+        hear: Set[str],
+        old: Table,
+    ) -> Scales | None:
+        """Return what buckets carry, where all that serve let them follow it; `hear`: who can hear
+        of a move."""
+        if not all(fellows[host].carries for host, weight in shares.items() if weight):
+            return None
+        loads = {host: member.carries for host, member in fellows.items() if member.carries}
+        out = old.parties
+        calm = out <= hear and all(
+            (host in hear and member.standing is Standing.SERVING)
+            or (host not in out and self._is_out(said, host, member))
+            for host, member in fellows.items()
+        )
+        busy = {host for b, hosts in old.drains.items() for host in (*hosts, old.owners[b])}
+        return Scales(loads, calm, busy)
+
+    def _is_out(self, said: Reply, host: str, member: Member) -> bool:
+        """Tell whether an operator took a host out, or said that it is off."""
+        called_off = order(said.snapshot, host).off == self._peers.version(host)
+        return called_off or member.standing is Standing.DRAINED
 
     def _fellows(self, said: Reply) -> dict[str, Member]:
         """Return the keys of those that may be given anything: the cluster file's hosts."""

@@ -14,9 +14,10 @@ import ipaddress
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NoReturn
 
+from vipnft.agreement.loads import Load
 from vipnft.errors import VipnftError
 from vipnft.model import MAX_BUCKETS, NAME, Owners, Snapshot
 
@@ -135,7 +136,8 @@ class Member:
     `hold_on_loss`: it carries on without the store, so that silence does not say it is dead
     (`hold` in the store). `taken`: packets that its kernel took so far. `contact`: where it is
     asked for promises, and that it carries on by them; `knows`: whom it asks, and who alone may
-    take over from it then; `unheard`: which of them don't answer it, as far as it tells.
+    take over from it then; `unheard`: which of them don't answer it, as far as it tells;
+    `carries`: what its buckets do, where it lets them follow the load.
     """
 
     incarnation: str
@@ -148,6 +150,7 @@ class Member:
     knows: frozenset[str] = frozenset()
     contact: Contact | None = None
     unheard: frozenset[str] = frozenset()
+    carries: Load | None = None
 
     def yields_to(self, host: str) -> bool:
         """Tell whether a host may take over from this one when it is silent (F1). Of one that
@@ -156,7 +159,8 @@ class Member:
 
     def dump(self) -> bytes:
         """Return it as the store holds it."""
-        known = asdict(self)
+        known = asdict(replace(self, carries=None))
+        known["carries"] = self.carries.dump() if self.carries else ""
         # To agents that know of no promises: its silence does not say that it is dead.
         known["hold"] = known.pop("hold_on_loss") or self.contact is not None
         known["knows"], known["unheard"] = sorted(self.knows), sorted(self.unheard)
@@ -180,6 +184,7 @@ class Member:
                 _names(found.get("knows", [])),
                 contact,
                 _names(found.get("unheard", [])),
+                _carries(found.get("carries", "")),
             )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
@@ -292,6 +297,11 @@ def _contact(value: Any) -> Contact | None:
     if not 0 < len(addresses) <= _ADDRESSES or not port or not _SECRET.fullmatch(secret):
         raise ValueError("no such contact")
     return Contact(addresses, port, secret)
+
+
+def _carries(value: Any) -> Load | None:
+    """Return what a host says of its load, if it does; ValueError for anything else."""
+    return Load.read(value) if value != "" else None
 
 
 def key_of(host: str) -> str:

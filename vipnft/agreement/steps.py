@@ -71,7 +71,9 @@ def takeover(old: Table, target: Owners, dead: Mapping[str, int], silent: float)
     return Step(table, why, conditions, dead=frozenset(dead))
 
 
-def giving(old: Table, target: Owners, given: frozenset[int], me: str, *, drain: bool) -> Step:
+def giving(
+    old: Table, target: Owners, given: frozenset[int], me: str, *, drain: bool, why: str = ""
+) -> Step:
     """Return the step that gives buckets of `me` to their next owners, to be drained or not."""
     owners = tuple(target[b] if b in given else o for b, o in enumerate(old.owners))
     mine = frozenset({me}) if drain else frozenset()
@@ -81,7 +83,8 @@ def giving(old: Table, target: Owners, given: frozenset[int], me: str, *, drain:
     }
     to = _names({target[b] for b in given})
     table = Table(owners, _some(drains), old.deal)
-    return Step(table, f"giving {len(given)} buckets to {to}", {}, given)
+    because = f": {why}" if why else ""
+    return Step(table, f"giving {len(given)} buckets to {to}{because}", {}, given)
 
 
 def drained(old: Table, over: frozenset[int], me: str) -> Step:

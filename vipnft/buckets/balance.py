@@ -152,19 +152,24 @@ def is_worth(outcome: Outcome, doubt: float, *, begun: bool) -> bool:
 
 
 def deal(
-    previous: Sequence[str | None], loads: Sequence[float], weights: Mapping[str, int], salt: bytes
+    previous: Sequence[str | None],
+    loads: Sequence[float],
+    weights: Mapping[str, int],
+    salt: bytes,
+    pinned: Collection[str] = (),
 ) -> Owners:
     """Return the owners once every bucket of who is none of these hosts, or weighs nothing, is
-    somebody's who does: nothing else moves. Where none of them has any, all are dealt by number."""
+    somebody's who does, but for those of the `pinned`: nothing else moves. Where none of them has
+    any, all are dealt by number."""
     able = {name: weight for name, weight in weights.items() if weight}
-    if not able.keys() & set(previous):
+    if not {*able, *pinned} & set(previous):
         return assign(weights, len(previous), previous, salt=salt)
     bins = {name: _Bin(name, able[name]) for name in sorted(able)}
     for owner, load in zip(previous, loads, strict=True):
         if owner in bins:
             bins[owner].load += load
     owners = dict(enumerate(previous))
-    orphans = [bucket for bucket, owner in owners.items() if owner not in bins]
+    orphans = [b for b, owner in owners.items() if owner not in bins and owner not in pinned]
     ranked = [
         (one.load / one.weight, place, name) for place, (name, one) in enumerate(bins.items())
     ]

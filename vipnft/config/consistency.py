@@ -16,6 +16,7 @@ from vipnft.model import (
     MAX_BUCKETS,
     Affinity,
     Agents,
+    Balance,
     CheckKind,
     Protocol,
     StoreLoss,
@@ -179,6 +180,9 @@ def _times(cluster: _Table) -> Iterator[_Fault]:
         found = f"is {show(beat)}, more than a third of the lease"
         fix = f"use {duration.text(duration.seconds(lease) / 5)}, or a longer lease"
         yield "beat", found, fix
+    if "balance_every" in cluster and cluster.get("balance", Balance.NUMBER) == Balance.NUMBER:
+        found = "does not belong to buckets that are dealt by number"
+        yield "balance_every", found, 'remove it, or use balance = "load"'
 
 
 def _service(service: _Table) -> Iterator[_Fault]:

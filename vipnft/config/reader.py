@@ -31,6 +31,7 @@ from vipnft.errors import ConfigError, Fault
 from vipnft.model import (
     Affinity,
     Agents,
+    Balance,
     Check,
     CheckKind,
     Cluster,
@@ -132,6 +133,8 @@ def _agents(shape: ClusterShape, checks: Iterable[CheckShape]) -> Agents:
         on_store_loss=StoreLoss(shape.on_store_loss),
         promise_port=shape.promise_port,
         settle=duration.seconds(shape.settle),
+        balance=Balance(shape.balance),
+        balance_every=duration.seconds(shape.balance_every),
         checks=tuple(_check(check) for check in checks),
     )
 

@@ -18,6 +18,7 @@ from vipnft.model import (
     NAME,
     Affinity,
     Agents,
+    Balance,
     CheckKind,
     Cluster,
     Host,
@@ -207,6 +208,8 @@ class ClusterShape(_DealShape):
     # Below 1024 it would take a capability more.
     promise_port: Annotated[int, _whole(1024, 65535)] = _LEASES.promise_port
     settle: Annotated[str, *_between("0s", "10m")] = "5s"
+    balance: Annotated[str, *_one_of(*Balance)] = _LEASES.balance
+    balance_every: Annotated[str, *_between("1s", "1h")] = "60s"
 
 
 class SegmentShape(_Shape):

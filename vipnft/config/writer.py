@@ -7,7 +7,18 @@ from dataclasses import replace
 
 from vipnft.config import duration
 from vipnft.config.schema import KINDS
-from vipnft.model import Affinity, Agents, Check, Cluster, Host, Protocol, Segment, Service, Xdp
+from vipnft.model import (
+    Affinity,
+    Agents,
+    Balance,
+    Check,
+    Cluster,
+    Host,
+    Protocol,
+    Segment,
+    Service,
+    Xdp,
+)
 
 
 def render(cluster: Cluster) -> str:
@@ -57,6 +68,9 @@ def _agents(agents: Agents) -> Iterator[str]:
     yield f"on_store_loss = {quote(agents.on_store_loss)}"
     yield f"promise_port = {agents.promise_port}"
     yield f"settle = {quote(duration.text(agents.settle))}"
+    if agents.balance is not Balance.NUMBER:
+        yield f"balance = {quote(agents.balance)}"
+        yield f"balance_every = {quote(duration.text(agents.balance_every))}"
 
 
 def _host(host: Host, first: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ from vipnft.model import Entry
 GOOD = {
     "incarnation": "a1b2", "beat": 7, "lease": 1.0, "weight": 2, "standing": "serving",
     "hold": False, "taken": 9, "knows": ["b"], "contact": None,
-    "unheard": [],
+    "unheard": [], "carries": "",
 }  # fmt: skip
 JUNK: list[Any] = [
     None, True, -1, 1001, 2**63, 10**400, 0.1, 61, 1e9, float("inf"), float("nan"), "", "1",

@@ -8,6 +8,7 @@ from vipnft.config.writer import render
 from vipnft.errors import ConfigError
 from vipnft.model import (
     Agents,
+    Balance,
     Check,
     CheckKind,
     StoreLoss,
@@ -118,6 +119,11 @@ AGENT_FAULTS = {
     'xdp = "on"': f'xdp: is "on", {NONE}; use "off", "auto", "native" or "generic"',
     'settle = "11m"': 'settle: is "11m", not a time from 0s to 10m;'
     ' use a time from 0s to 10m, such as "0s"',
+    'balance = "fair"': f'balance: is "fair", {NONE}; use "number" or "load"',
+    'balance_every = "1s"': "balance_every: does not belong to buckets that are dealt by number;"
+    ' remove it, or use balance = "load"',
+    'balance = "load"\nbalance_every = "2h"': 'balance_every: is "2h", not a time from 1s to 1h;'
+    ' use a time from 1s to 1h, such as "1s"',
     'store = "etcd"': 'store: is "…", not a URL; use "sqlite:///path" or "etcd://host:port,..."',
 }
 CHECK_FAULTS = {
@@ -152,7 +158,7 @@ def test_faults_of_agents_and_checks(text: str, line: str) -> None:
 def test_agents_and_checks() -> None:
     text = cluster(
         'store = "sqlite:///x"\nlease = "300ms"\non_store_loss = "hold"\nsettle = "0s"'
-        "\npromise_port = 7000"
+        '\npromise_port = 7000\nbalance = "load"\nbalance_every = "2m"'
     ) + (
         '[[check]]\nkind = "http"\nbody = "ok"\n[[check]]\nkind = "exec"\ncommand = ["true"]\n'
         '[[check]]\nkind = "dns"\nname = "a.test"\ninterval = "500ms"\n'
@@ -165,6 +171,8 @@ def test_agents_and_checks() -> None:
         on_store_loss=StoreLoss.HOLD,
         promise_port=7000,
         settle=0.0,
+        balance=Balance.LOAD,
+        balance_every=120.0,
         checks=(
             Check(kind=CheckKind.HTTP, port=80, body="ok"),
             Check(kind=CheckKind.EXEC, command=("true",)),

@@ -21,6 +21,7 @@ from vipnft.model import (
     MAX_BUCKETS,
     Affinity,
     Agents,
+    Balance,
     Check,
     CheckKind,
     Cluster,
@@ -221,7 +222,7 @@ checks = st.builds(
 
 @st.composite
 def agents(draw: st.DrawFn) -> Agents:
-    lease = draw(st.integers(200, 60_000))
+    lease, by_load = draw(st.integers(200, 60_000)), draw(st.booleans())
     return Agents(
         store=draw(st.sampled_from(["", "sqlite:///a", "etcd://a,b"])),
         lease=lease / 1000,
@@ -229,6 +230,8 @@ def agents(draw: st.DrawFn) -> Agents:
         on_store_loss=draw(st.sampled_from(StoreLoss)),
         promise_port=draw(st.integers(LAST_SERVED + 1, 65535)),
         settle=draw(milliseconds(0, 600_000)),
+        balance=Balance.LOAD if by_load else Balance.NUMBER,
+        balance_every=draw(milliseconds(1000, 3_600_000)) if by_load else 60.0,
         checks=tuple(draw(st.lists(checks, max_size=3))),
     )
 
