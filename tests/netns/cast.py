@@ -91,9 +91,11 @@ def serving(
     hosts: Sequence[str] = (),
     settle: float = 0.0,
     words: tuple[str, ...] = (),
+    **more: Any,
 ) -> Iterator[Agents]:
-    """Run an agent on every host, or on those given; who comes back settles for so many seconds."""
-    configure(lab, agents=replace(lab.cluster.agents, checks=checks, settle=settle))
+    """Run an agent on every host, or on those given; who comes back settles for so many seconds;
+    `more` are values of Agents."""
+    configure(lab, agents=replace(lab.cluster.agents, checks=checks, settle=settle, **more))
     cast = Agents(lab, url or f"sqlite://{home}/store.db", home, {}, env or {}, words)
     several = hosts or lab.hosts
     for host in several:

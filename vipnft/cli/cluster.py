@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vipnft.model import Snapshot
     from vipnft.store.contract import Store
 
-_STORE_POLL_S = 5.0  # seconds in which a store must answer a person
+STORE_POLL_S = 5.0  # seconds in which a store must answer a person
 _LOOK_S = 0.05
 
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="A host of the cluster file.")]
@@ -66,14 +66,14 @@ def off(host: HostName, config: Config = DEFAULT_CONFIG, store: StoreUrl = "") -
 
     from vipnft.agreement.records import key_of, members, order, order_of
 
-    cluster, opened = load(config), _open(config, store)
-    first = opened.transact({}, {}, timeout=_STORE_POLL_S).snapshot
+    cluster, agreed = load(config), opened(config, store)
+    first = agreed.transact({}, {}, timeout=STORE_POLL_S).snapshot
     if host not in members(first):
         cluster.require_host(host)
     version, key = _version(first, key_of(host)), order_of(host)
     end = time.monotonic() + _longest(first)
     while True:
-        last = opened.transact({}, {}, timeout=_STORE_POLL_S).snapshot
+        last = agreed.transact({}, {}, timeout=STORE_POLL_S).snapshot
         if _version(last, key_of(host)) != version:
             raise UsageError(
                 f"{host} is not off: its agent beats", fix=f"say `vipnft drain {host}`, or stop it"
@@ -81,7 +81,7 @@ def off(host: HostName, config: Config = DEFAULT_CONFIG, store: StoreUrl = "") -
         if time.monotonic() >= end:
             put = {key: replace(order(last, host), off=version).dump()}
             conditions = {key: _version(last, key), key_of(host): version}
-            if opened.transact(conditions, put, timeout=_STORE_POLL_S).done:
+            if agreed.transact(conditions, put, timeout=STORE_POLL_S).done:
                 break
         time.sleep(_LOOK_S)
     say(f"{host} is off: the others take over what it had, and it comes back when its agent beats")
@@ -99,10 +99,10 @@ def _order(
     from vipnft.agreement.records import ABLE, members, order, order_of
 
     cluster = load(config)
-    store = _open(config, url)
+    store = opened(config, url)
     key = order_of(host)
     while True:
-        snapshot = store.transact({}, {}, timeout=_STORE_POLL_S).snapshot
+        snapshot = store.transact({}, {}, timeout=STORE_POLL_S).snapshot
         if host not in members(snapshot):  # one in nobody's file may hold what it was given
             cluster.require_host(host)
         others = {name: m for name, m in members(snapshot).items() if name != host}
@@ -117,7 +117,7 @@ def _order(
             )
         version = _version(snapshot, key)
         put = {key: change(order(snapshot, host)).dump()}
-        if store.transact({key: version}, put, timeout=_STORE_POLL_S).done:
+        if store.transact({key: version}, put, timeout=STORE_POLL_S).done:
             return
 
 
@@ -125,12 +125,12 @@ def show(config: Path, url: str, *, as_json: bool) -> None:
     """Print what the agents agreed on, and who of them beats."""
     from vipnft.observe import cluster_report
 
-    store = _open(config, url)
-    first = last = store.transact({}, {}, timeout=_STORE_POLL_S).snapshot
+    store = opened(config, url)
+    first = last = store.transact({}, {}, timeout=STORE_POLL_S).snapshot
     end = time.monotonic() + _longest(first)
     while _silent(first, last) and time.monotonic() < end:
         time.sleep(_LOOK_S)
-        last = store.transact({}, {}, timeout=_STORE_POLL_S).snapshot
+        last = store.transact({}, {}, timeout=STORE_POLL_S).snapshot
     report = cluster_report.build(load(config).name, last, _silent(first, last))
     if as_json:
         document(json.dumps(cluster_report.document(report), indent=1))
@@ -138,7 +138,8 @@ def show(config: Path, url: str, *, as_json: bool) -> None:
         document(cluster_report.text(report))
 
 
-def _open(config: Path, url: str) -> "Store":
+def opened(config: Path, url: str) -> "Store":
+    """Return the store that a cluster file names, or the URL that is given."""
     from vipnft.store.opening import open_store
 
     cluster = load(config)

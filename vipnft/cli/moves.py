@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vipnft.buckets.ranges import parse_ranges, ranges
-from vipnft.cli.options import DEFAULT_CONFIG, Config, Drain, load, whole_seconds
+from vipnft.cli.options import DEFAULT_CONFIG, Config, Drain, StoreUrl, load, whole_seconds
 from vipnft.cli.output import document, say
 from vipnft.errors import UsageError
 
@@ -19,12 +19,22 @@ def plan(
     takeover: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="As if this host were dead.")
     ] = None,
+    by_load: Annotated[
+        bool, typer.Option("--by-load", help="What agents would move to even the load, and why.")
+    ] = False,
+    store: StoreUrl = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Tell what an apply of --config would move: from whom to whom, and each new share.
 
-    From what is applied on this host; where nothing is, from what the default file gives.
+    From what is applied on this host; where nothing is, from what the default file gives. With
+    --by-load, from what agents say in their store that each bucket carries.
     """
+    if by_load:
+        if takeover:
+            raise UsageError("--by-load and --takeover don't go together", fix="leave one out")
+        _plan_by_load(config, store, as_json=as_json)
+        return
     from vipnft.buckets.phases import owners_of
     from vipnft.cli import plan_report
     from vipnft.host import record
@@ -37,6 +47,18 @@ def plan(
         document(json.dumps(plan_report.document(report), indent=1))
     else:
         document(plan_report.text(report))
+
+
+def _plan_by_load(config: Path, store: str, *, as_json: bool) -> None:
+    from vipnft.cli import load_report
+    from vipnft.cli.cluster import STORE_POLL_S, opened
+
+    snapshot = opened(config, store).transact({}, {}, timeout=STORE_POLL_S).snapshot
+    report = load_report.build(snapshot)
+    if as_json:
+        document(json.dumps(load_report.document(report), indent=1))
+    else:
+        document(load_report.text(report))
 
 
 def release(
