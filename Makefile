@@ -1,8 +1,7 @@
 .PHONY: help demo test long check fix fuzz model audit lock package machines machines-netns golden bpf bench bench-start bench-moves bench-failover balance chaos setup setup-test
 
-CHECKS := prometheus
 RUNS := nftables python3-nftables python3-venv iproute2 util-linux
-TESTS := $(RUNS) chromium conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime pacemaker corosync pacemaker-cli-utils resource-agents
+TESTS := $(RUNS) chromium conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime pacemaker corosync pacemaker-cli-utils resource-agents prometheus
 PACKS := lintian man-db scdoc
 MACHINES := $(TESTS) qemu-system-x86 qemu-utils mmdebstrap e2fsprogs dpkg-dev
 BPF := clang-14 llvm-14
@@ -89,7 +88,7 @@ bpf: setup ## compile the XDP program; its object is committed
 	@.ci/bpf vipnft/bpf/foreign.o
 
 setup: ## install what is missing, and say what
-	@.ci/setup $(RUNS) $(CHECKS)
+	@.ci/setup $(RUNS)
 
 setup-test:
 	@.ci/setup $(TESTS)

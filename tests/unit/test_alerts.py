@@ -3,6 +3,7 @@ they, and the board, ask for metrics that there are."""
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 from tests.unit.observe.snapshots import written
 from vipnft.observe import metrics
 
+pytestmark = pytest.mark.skipif(
+    not shutil.which("promtool"), reason="no promtool: it comes with prometheus, and with make test"
+)
 MONITORING = Path(__file__).parents[2] / "packaging/monitoring"
 RULES = MONITORING / "vipnft-alerts.yaml"
 BOARD = MONITORING / "vipnft-board.json"

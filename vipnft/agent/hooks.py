@@ -108,6 +108,7 @@ class Hooks:
     def _run(self) -> None:
         untold = 0
         while not self._stop.wait(0):
+            ending = self._ending  # what happened before it was said is seen by the look below
             with suppress(OSError):
                 if missed := self._backlog.look():
                     self._say(f"the hooks missed {missed} events: they take too long")
@@ -115,7 +116,7 @@ class Hooks:
             if event := self._backlog.take():
                 self._call({**event, "missed": untold})
                 untold = 0
-            elif self._ending:
+            elif ending:
                 return
             else:
                 self._news.wait()
