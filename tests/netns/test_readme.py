@@ -55,7 +55,7 @@ def test_the_commands_table_is_true(lab_up: LabUp) -> None:
     """Every line of it, in its order: what is released is taken back."""
     lab = lab_up(hosts=2)
     table = re.findall(r"^\| `vipnft ([^`]*)` \|", README, re.MULTILINE)
-    assert len(table) == 17
+    assert len(table) == 18
     mine = owners_of(lab.cluster).index("web1")
     for words in (w for w in table if w.split()[0] not in ELSEWHERE):
         command = words.replace("ADDRESS...", "192.0.2.1").replace("HOST", "web2")
@@ -70,7 +70,7 @@ def test_every_key_of_the_file_is_in_the_tables() -> None:
     assert keys == {
         "name", "seed", "secret", "vips", "interface", "buckets", "listen_mac", "weight",
         "send_mac", "mode", "store", "password_file", "lease", "beat", "on_store_loss", "settle",
-        "promise_port", "xdp",
+        "promise_port", "xdp", "balance", "balance_every",
         "interfaces", "send_macs", "protocol", "ports", "affinity", "prefix4", "prefix6", "quic",
     }  # fmt: skip
     assert reader.parse(FILE, "README").buckets == 256
