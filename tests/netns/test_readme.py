@@ -47,8 +47,8 @@ def test_the_two_commands_come_first() -> None:
     assert "make demo" in ci
 
 
-# Run by test_cluster, test_lab, test_network, and tests/contract/test_setup.py.
-ELSEWHERE = {"agent", "drain", "lab", "probe", "serve", "snapshot", "store-setup"}
+# Run by test_cluster, test_events, test_lab, test_network, and tests/contract/test_setup.py.
+ELSEWHERE = {"agent", "drain", "events", "lab", "probe", "serve", "snapshot", "store-setup"}
 
 
 def test_the_commands_table_is_true(lab_up: LabUp) -> None:
