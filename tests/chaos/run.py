@@ -56,7 +56,7 @@ def run(options: Options, where: Path) -> Outcome:
         try:
             with asking(scene.lab, options.every) as traffic:
                 began = time.monotonic()
-                storm.rage(options.minutes * 60)
+                storm.rage(options.minutes * 60, traffic.check)
                 ledger = traffic.finish()
             judge = Judge(
                 scene.seen,

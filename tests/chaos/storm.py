@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from tests.chaos.faults import Fault, attempted, drawn
 from tests.chaos.judge import NEVER_BACK_S, Done
@@ -35,12 +36,13 @@ class Storm:
         """How many faults there were of each kind."""
         return Counter(fault.kind for fault in self.done)
 
-    def rage(self, seconds: float) -> None:
-        """Do it for so long, with a calm at least in the end."""
+    def rage(self, seconds: float, check: Callable[[], None]) -> None:
+        """Do it for so long, with a calm at least in the end; at each, `check` may raise."""
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end and not self.over.is_set():
             self._stretch(min(end, now + _STORM_S))
             self._calm()
+            check()
 
     def _stretch(self, end: float) -> None:
         while time.monotonic() < end and not self.over.is_set():

@@ -7,13 +7,14 @@ Rule 2: counted where every frame passes once, at the router's port. A frame tha
 Rule 3: hosts' kernels answer, and no process of theirs: what is not answered, no host took.
 """
 
+import errno
 import socket
 import struct
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -171,10 +172,12 @@ class Traffic(Reader):
         question = Question(kind, bucket, client, time.monotonic())
         if kind is Kind.SYN:
             question.port, question.number = 1024 + turn % 60_000, (turn * 7919) & 0xFFFFFF
+        self._open[client] = question
+        if not self._sent(question):
+            del self._open[client]  # never asked
+        elif kind is Kind.SYN:
             for _, queue in self._again:
                 queue.append(question)
-        self._open[client] = question
-        self._send(question)
 
     def _ask_again(self, now: float) -> None:
         for wait, queue in self._again:
@@ -182,11 +185,17 @@ class Traffic(Reader):
                 question = queue.popleft()
                 if not question.answers:
                     question.times += 1
-                    self._send(question)
+                    self._sent(question)
 
-    def _send(self, question: Question) -> None:
-        with suppress(BlockingIOError):
+    def _sent(self, question: Question) -> bool:
+        """Send it; tell whether it is on its way: no queue was full here."""
+        try:
             self._socket.send(_frame(question))
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.ENOBUFS}:
+                raise
+            return False
+        return True
 
     def _judge(self, before: float) -> None:
         """Judge what was asked before a time."""
