@@ -302,7 +302,8 @@ def main() -> None:
         "By `make bench-failover`, with real agents and kernels in one lab; pings every 10 ms from"
         " clients of the hosts concerned. "
         f"{os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()},"
-        " the store in SQLite. The machine is shared: another run gives other worst cases.\n\n"
+        " the store in SQLite, or in etcd where a row says so. The machine is shared: another run"
+        " gives other worst cases.\n\n"
         "| what | must be | measured |\n|---|---|---|\n"
         + "".join(f"| {row.what} | {row.must} | {row.found} |\n" for row in rows),
         encoding="utf-8",
