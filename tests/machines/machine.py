@@ -67,7 +67,7 @@ class Machine:
         self.home = home / self.name
         self.share = self.home / "share"
         self.share.mkdir(parents=True)
-        self._lab, self._image = lab, image
+        self._lab, self._image, self.system = lab, image, image.system
         self._agent = Agent(self.home / "agent")
         self._qemu: subprocess.Popen[str] | None = None
         words = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(image.disk), "-F", "raw"]

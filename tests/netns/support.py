@@ -34,7 +34,7 @@ def sampled(cases: Iterable[object], *always: object) -> list[Any]:
     ]
 
 
-def until(condition: Callable[[], object], *, seconds: float = 60, what: str = "") -> None:
+def until(condition: Callable[[], object], *, seconds: float = 300, what: str = "") -> None:
     """Wait for a condition; fail loudly, far beyond the usual time."""
     end = time.monotonic() + seconds
     while not condition():

@@ -283,6 +283,7 @@ from vipnft.model import Mode
 calls = Calls(load(Path(sys.argv[1])), sys.argv[2], Mode(sys.argv[3]))
 calls.heard(set())
 print("called", flush=True)
+sys.stdin.read()  # until the other has called, too
 for _ in range(50):
     found = calls.heard({"web1", "web2", "web3"})
     if found or found is None:
@@ -311,15 +312,15 @@ def test_a_call_is_heard_where_the_network_brings_it(
 
     def calling(host: str) -> subprocess.Popen[str]:
         words = [sys.executable, "-c", _CALL, config, host, mode]
-        return lab.popen(host, words, stdout=subprocess.PIPE)
+        called = lab.popen(host, words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert called.stdout
+        assert called.stdout.readline() == "called\n"
+        return called
 
-    first = calling("web1")
-    assert first.stdout
-    assert first.stdout.readline() == "called\n"
-    second = calling("web2")
-    assert first.stdout.readline().strip() == heard
-    for one in (first, second):
-        assert one.wait(20) == 0
+    first, second = calling("web1"), calling("web2")
+    assert first.communicate()[0].strip() == heard
+    second.communicate()
+    assert (first.returncode, second.returncode) == (0, 0)
 
 
 SWITCH_SIDE = {

@@ -62,7 +62,7 @@ class Wire(Reader):
             )
         return self._tally
 
-    def until(self, enough: Callable[[Tally], bool], timeout: float = 60.0) -> Tally:
+    def until(self, enough: Callable[[Tally], bool], timeout: float = 300.0) -> Tally:
         """Return the figures as soon as `enough` of them says so; VipnftError if it never does."""
         end = time.monotonic() + timeout
         with self._news:

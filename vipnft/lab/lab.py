@@ -205,7 +205,7 @@ class Lab:
         *,
         input: str | None = None,  # noqa: A002 - as subprocess.run calls it
         check: bool = False,
-        timeout: float | None = 60,
+        timeout: float | None = 300,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in a node to its end; `check`: VipnftError unless it exits with 0.
