@@ -242,6 +242,7 @@ def _part_giants(bins: dict[str, _Bin], result: dict[int, str]) -> list[tuple[fl
         if not has.held or has.held[-1][0] <= fair * most:
             break
         bucket = has.pull(-1)[1]
+        has.load = sum(load for load, _ in has.held)  # beside a giant a float knows no others
         home = has if has.weight == most else next(b for b in bins.values() if b.weight == most)
         result[bucket] = home.name
         little = fair * home.weight * _STEP

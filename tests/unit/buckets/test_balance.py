@@ -51,6 +51,14 @@ def test_evening_makes_nobody_busier_than_the_busiest_was(
     assert len({move.bucket for move in outcome.moves}) == len(outcome.moves)
 
 
+def test_what_nobody_could_carry_ends_no_evening() -> None:
+    """Any host's key may say so, and who evens for ever beats no more."""
+    loads, weights = [3.6e31, 12.5, 52.0, 339.0], {"a": 2, "b": 2, "c": 1, "d": 1}
+    owners = tuple("cbdc")
+    found = moved(owners, even(owners, loads, weights).moves)
+    assert sorted(found) == [*"abcd"]
+
+
 @given(SPREADS, st.sets(st.sampled_from("abcde"), max_size=2))
 def test_a_period_moves_one_bucket_a_host_none_of_the_busy_and_never_too_far(
     spread: tuple[tuple[str, ...], list[float], dict[str, int]], busy: set[str]
