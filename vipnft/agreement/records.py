@@ -300,8 +300,12 @@ def _contact(value: Any) -> Contact | None:
 
 
 def _carries(value: Any) -> Load | None:
-    """Return what a host says of its load, if it does; ValueError for anything else."""
-    return Load.read(value) if value != "" else None
+    """Return what a host says of its load, if it does so that it can be read here: a host whose
+    agent is newer is there all the same."""
+    try:
+        return Load.read(value)
+    except (ValueError, TypeError):
+        return None
 
 
 def key_of(host: str) -> str:

@@ -81,6 +81,12 @@ def test_a_contact_at_which_nobody_could_be_asked_makes_no_member(contact: Any) 
     assert Member.load(json.dumps(GOOD | {"contact": contact}).encode()) is None
 
 
+@pytest.mark.parametrize("carries", [None, 1, -1.5, True, [], {}, "x", "é", "AAAA", "/" * 28])
+def test_a_load_that_can_not_be_read_is_none_and_its_host_is_there(carries: Any) -> None:
+    found = Member.load(json.dumps(GOOD | {"carries": carries}).encode())
+    assert found == Member.load(json.dumps(GOOD).encode()) is not None
+
+
 @pytest.mark.parametrize("key", GOOD)
 @pytest.mark.parametrize("value", JUNK, ids=lambda value: repr(value)[:20])
 def test_a_member_that_nobody_could_have_written_is_none(key: str, value: Any) -> None:
