@@ -132,6 +132,20 @@ def test_at_each_step_of_each_command_it_drops_only_what_the_rules_drop(lab_up: 
     watched(lab, "web1", "down")
 
 
+def test_where_the_last_step_fails_it_lets_through_what_the_old_rules_take(lab_up: LabUp) -> None:
+    lab = staged(lab_up(hosts=3), Xdp.NATIVE)
+    shell(lab, "web1", "vipnft apply --switch")
+    fewer = scenarios.with_weights(lab.config.read_text(), {"web1": 0})
+    lab.config.write_text(fewer.replace('["192.0.2.100",', '["192.0.2.100", "192.0.2.9",'))
+    words = [sys.executable, str(PROGRAMS / "watched.py"), "spoiled", "apply", "--switch"]
+    words += ["--drain", "0"]
+    done = lab.run("web1", words)
+    assert (done.returncode != 0, "WRONG" in done.stderr) == (True, False), done.stderr
+    assert "no space is left" in done.stderr
+    assert "undoing it failed" not in done.stderr
+    watched(lab, "web1", "")
+
+
 def test_a_killed_apply_leaves_a_stage_that_drops_nothing_of_ours(lab_up: LabUp) -> None:
     found = scenarios.interrupted(staged(lab_up(hosts=3)), points=8)
     assert found["old"] + found["new"] == found["points"]

@@ -152,6 +152,9 @@ class Change:
         """Have the stage drop what the rules drop by now."""
         if self._before is None:
             self._undo.append(partial(self._stage.off, self._own_links, self._now.cluster))
+        else:  # the old rules take what these drop
+            everything = partial(self._stage.open, self._own_links, self._now, frozenset())
+            self._undo.append(everything)
         self._stage.settle(self._own_links, applied, vlans)
 
     def _settings(self, facts: Facts) -> None:

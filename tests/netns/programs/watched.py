@@ -1,7 +1,9 @@
 """Run the command inside a host as it is, and look after each step that changes the kernel whether
 the XDP stage drops anything that the rules do not drop.
 
-    python watched.py WORD...     (the command's words; none: look once)
+    python watched.py [spoiled] WORD...     (the command's words; none: look once)
+
+`spoiled`: what comes last when rules were loaded fails, so that all is undone.
 
 Says WRONG and what, and exits with 99, where it does; else as the command. On standard error it
 says in the end how often it looked while the stage dropped anything.
@@ -14,9 +16,11 @@ import struct
 import sys
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 from vipnft.cli import main
-from vipnft.host import stage
+from vipnft.errors import KernelError
+from vipnft.host import loaded, stage
 from vipnft.host.facts import cells
 from vipnft.kernel import nft, xdp
 from vipnft.kernel.xdp import Program
@@ -69,6 +73,10 @@ def watched(owner: Any, name: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["spoiled"]:
+        del sys.argv[1]
+        spoil = mock.patch.object(loaded, "remember", side_effect=KernelError("no space is left"))
+        spoil.start()
     if len(sys.argv) > 1:
         watched(nft, "apply")
         watched(xdp, "attach")
