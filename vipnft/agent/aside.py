@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from vipnft.agent.signals import start_apart
 from vipnft.errors import VipnftError
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class Aside(Generic[T]):
             return False
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            start_apart(self._thread)
         self._busy = True
         self._asked.put(what)
         return True

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from vipnft.agent.commands import GRACE_S, Command, Stop
+from vipnft.agent.signals import start_apart
 from vipnft.errors import UsageError
 from vipnft.model import Address, Check, CheckKind
 
@@ -45,7 +46,7 @@ class Checks:
     def start(self) -> None:
         """Probe from now on, at once and then every interval; every check starts as healthy."""
         for watch in self._watches:
-            watch.thread.start()
+            start_apart(watch.thread)
 
     def stop(self) -> None:
         """Probe no more; takes at most `_KILL_S`: a lease goes on meanwhile. Again: nothing.

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Set as AbstractSet
 
+from vipnft.agent.signals import start_apart
 from vipnft.errors import UsageError
 from vipnft.host.duplicate import REMEDY, Claim, Inquiry
 from vipnft.model import Cluster
@@ -31,7 +32,7 @@ class Duplicates:
 
     def start(self) -> None:
         """Ask from now on, at once and then in turn with the other hosts."""
-        threading.Thread(target=self._run, name="duplicates", daemon=True).start()
+        start_apart(threading.Thread(target=self._run, name="duplicates", daemon=True))
 
     @property
     def claims(self) -> AbstractSet[Claim]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from vipnft.agent.signals import start_apart
 from vipnft.errors import UsageError
 from vipnft.host import asked
 from vipnft.model import Cluster, Owners
@@ -32,7 +33,7 @@ class Oracle:
         except OSError as error:
             return f"nobody can ask here whose a client is: {error.strerror}"
         thread = threading.Thread(target=self._run, args=(server,), name="which", daemon=True)
-        thread.start()
+        start_apart(thread)
         return ""
 
     def _run(self, server: socket.socket) -> None:

@@ -21,6 +21,7 @@ from vipnft.agent.exchange import Exchange
 from vipnft.agent.health import Health
 from vipnft.agent.journal import Journal
 from vipnft.agent.oracle import Oracle
+from vipnft.agent.signals import start_apart
 from vipnft.agent.upkeep import Upkeep
 from vipnft.agent.weighing import Weighing
 from vipnft.agreement.records import TABLE, Table, key_of, members, order, order_of
@@ -79,7 +80,7 @@ class Publisher:
 
     def start(self, oracle: Oracle) -> None:
         """Write from now on, at once and then every second; and have questions answered."""
-        self._thread.start()
+        start_apart(self._thread)
         if why := oracle.start():
             self._journal.say(f"WARNING: {why}")
 
