@@ -6,6 +6,7 @@ Rule 2: it is bounded: a file that is full is kept once more, under another name
 Rule 3: whoever reads reads what anybody may have written: what is no event is passed over.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -33,11 +34,15 @@ class EventFile:
         data = f"{event}\n".encode()
         handle = self._to_append()
         try:
-            if os.fstat(handle).st_size + len(data) > _MOST_BYTES:
+            size = os.fstat(handle).st_size
+            if size + len(data) > _MOST_BYTES:
                 self.path.replace(self.before)
                 os.close(handle)
                 handle = self._to_append()
-            os.write(handle, data)
+                size = 0
+            if os.write(handle, data) < len(data):  # a part of it would spoil the next one, too
+                os.ftruncate(handle, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(handle)
 
@@ -113,6 +118,9 @@ class Reader:
             return False  # it moved, or is gone; what comes instead does not stand there yet
 
     def _lines(self, file: BinaryIO) -> Iterator[dict[str, Any]]:
+        if os.fstat(file.fileno()).st_size < file.tell():  # somebody made it shorter
+            file.seek(0)
+            self._rest = b""
         while data := file.readline(_LINE_BYTES):
             self._rest += data
             if data.endswith(b"\n"):

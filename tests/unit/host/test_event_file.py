@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 from pathlib import Path
 from unittest import mock
 
@@ -100,3 +101,25 @@ def test_what_hooks_were_called_for_is_noted(events: EventFile) -> None:
     assert events.hooked() == 7
     events.note_hooked(None)
     assert events.hooked() is None
+
+
+def test_what_found_half_a_room_is_told_and_spoils_nothing(events: EventFile) -> None:
+    add(events, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (events.path.stat().st_size + 20, before[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            add(events, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    add(events, 3)
+    assert numbers(Reader(events)) == [1, 3]
+
+
+def test_who_follows_a_file_that_was_made_shorter_goes_on(events: EventFile) -> None:
+    reader = Reader(events)
+    add(events, 1, 2)
+    assert numbers(reader) == [1, 2]
+    os.truncate(events.path, 0)
+    add(events, 3)
+    assert numbers(reader) == [3]
