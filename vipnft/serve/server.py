@@ -15,7 +15,8 @@ from vipnft.serve.http import HEAD_BYTES, Refused, Request, Response, parsed, re
 CONNECTIONS = 64
 DEADLINE_S = 5.0
 """Seconds from a connection's begin to its end."""
-_BACKLOG = 128
+_UNSENT_BYTES = 16 << 20
+"""Of answers that wait to be read by the other sides, together."""
 _READ_BYTES = 4096
 _END = b"\r\n\r\n"
 
@@ -30,6 +31,7 @@ class _Connection:
         self.sock, self.ends = sock, now + DEADLINE_S
         self.head = bytearray()
         self.left: list[memoryview] = []
+        self.size = 0  # of an answer that was not sent whole
         self.done = False
 
     def wants(self) -> int:
@@ -108,7 +110,22 @@ class Server:
         one.left = [memoryview(response.head())]
         if response.body and not head.startswith(b"HEAD "):
             one.left.append(memoryview(response.body))
+            one.size = len(response.body)
+            self._make_room(one)
         return False
+
+    def _make_room(self, new: _Connection) -> None:
+        """Close who has left an answer unread longest, while too much waits."""
+        unread = sorted(
+            (one for one in self._open.values() if one.left and one is not new),
+            key=lambda one: one.ends,
+        )
+        waiting = sum(one.size for one in (*unread, new))
+        for one in unread:
+            if waiting <= _UNSENT_BYTES:
+                return
+            waiting -= one.size
+            self._close(one)
 
     def _respond(self, one: _Connection, head: bytes, *, too_long: bool) -> Response:
         try:

@@ -12,11 +12,14 @@ from vipnft.serve.http import HEAD_BYTES, Request, Response
 from vipnft.serve.server import CONNECTIONS, Server
 
 BIG = 1 << 20
+HUGE = 16 * BIG
 ASK = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def answer(request: Request, local: str) -> Response:
-    body = bytes(BIG) if request.path == "/big" else f"{request.path} at {local}".encode()
+    sizes = {"/big": BIG, "/huge": HUGE}
+    size = sizes.get(request.path)
+    body = bytes(size) if size else f"{request.path} at {local}".encode()
     return Response(200, "text/plain", body)
 
 
@@ -105,3 +108,26 @@ def test_who_says_nothing_is_sent_away(port: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(server, "DEADLINE_S", 0.1)
     with connect(port) as one:
         assert one.recv(1) == b""
+
+
+def test_answers_that_nobody_reads_make_room_for_others(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "DEADLINE_S", 600.0)
+    monkeypatch.setattr(server, "_UNSENT_BYTES", 4 * BIG)
+    with contextlib.ExitStack() as slow:
+        clients = []
+        for _ in range(8):
+            one = slow.enter_context(socket.socket())
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.settimeout(60)
+            one.connect(("127.0.0.1", port))
+            one.sendall(ASK % b"/huge")
+            assert one.recv(1) == b"H"
+            clients.append(one)
+        assert asked(port, ASK % b"/x").startswith(b"HTTP/1.1 200 ")
+        with contextlib.suppress(ConnectionResetError):
+            read = 0
+            while data := clients[0].recv(1 << 16):
+                read += len(data)
+            assert read < HUGE, "who left it unread longest is sent away"
