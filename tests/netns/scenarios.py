@@ -84,10 +84,11 @@ def full_queues(lab: Lab) -> int:
     return backlog_drops() + sum(int(one) for queue in queues for one in queue)
 
 
-def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float) -> Figures:
+def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float, pace: str = "") -> Figures:
     """Hosts exchange 64 of 256 buckets `times` times each while the others' traffic flows.
 
-    The other buckets of the hosts that are in the lab, that is: the file may name more hosts.
+    The other buckets of the hosts that are in the lab, that is: the file may name more hosts. As
+    fast as can be, or as trafgen's words for a `pace` say.
     """
     owners = owners_of(lab.cluster)
     moving = [b for b in range(256) if owners[b] == "web1"][:64]
@@ -102,7 +103,7 @@ def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float) -> Figures
     drops = full_queues(lab)
     flow = lab.popen(
         "router",
-        ["setsid", "trafgen", "-i", str(file), "-o", "eth0", "-q"],
+        ["setsid", "trafgen", "-i", str(file), "-o", "eth0", "-q", *pace.split()],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
