@@ -31,9 +31,18 @@ def _exposure(machine: Machine, unit: str) -> float:
     return float(said.split(":")[1].split()[0])
 
 
+def _ready(machine: Machine) -> None:
+    """Wait until it is; fail with what it says instead."""
+    try:
+        machine.until(f"{_ASK} /readyz")
+    except AssertionError as error:
+        words = f"{_AS_NOBODY}; cat /run/vipnft/status.json /proc/uptime"
+        raise AssertionError(machine.run(words, check=False)) from error
+
+
 def test_a_host_is_shown_by_a_process_without_privilege(machines: Bed, seen: Seen) -> None:
     machine = machines.machines[0]
-    machine.until(f"{_ASK} /readyz")
+    _ready(machine)
     assert "<title>" in machine.run(f"{_ASK} /")
     metrics = machine.run(f"{_ASK} /metrics")
     assert "\nvipnft_ready 1\n" in metrics
@@ -68,6 +77,6 @@ def test_a_host_without_an_agent_is_seen(machines: Bed, seen: Seen) -> None:
     steps.by_hand(machines)
     machine.run("systemctl enable --now --quiet vipnft vipnft-snapshot")
     machine.until(_AS_NOBODY)
-    machine.until(f"{_ASK} /readyz")
+    _ready(machine)
     seen(machine.run(_AS_NOBODY).partition("|")[0].strip())
     machine.run("systemctl disable --now --quiet vipnft vipnft-snapshot")
