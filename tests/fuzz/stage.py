@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -51,9 +52,9 @@ class Part:
         return stage.foreign(self.owners, self.drains, ME)
 
 
-def _service(**wanted: int) -> tuple[Service, ...]:
-    subnet = {"affinity": Affinity.SUBNET, **wanted}
-    return tuple(Service(protocol=one, ports=((1, 65535),), **subnet) for one in Protocol)  # type: ignore[arg-type]
+def _service(prefix4: int, prefix6: int) -> tuple[Service, ...]:
+    subnet = partial(Service, affinity=Affinity.SUBNET, prefix4=prefix4, prefix6=prefix6)
+    return tuple(subnet(protocol=one, ports=((1, 65535),)) for one in Protocol)
 
 
 def parts(draw: random.Random) -> Iterator[Part]:
