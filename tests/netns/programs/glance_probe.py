@@ -3,7 +3,8 @@
     python glance_probe.py FILE HOST
 
 For each line that comes, a shell's command, do it, and print what a glance then says: a word for
-each part that differs ("rules", "links"), or "same". What differs is compared and mended then.
+each part that differs ("rules", "links"), or "same". What differs is compared and mended before
+the next command is done: so the test can undo first what no agent could mend.
 """
 
 import subprocess
@@ -26,7 +27,12 @@ def main() -> None:
     plane.adopt(owners, endless({b: frozenset({hosts[(b + 1) % len(hosts)]}) for b in range(8)}))
     plane.mend(rules=False)
     plane.arm(0, 1.0)
+    said: list[str] = []
     for line in sys.stdin:
+        if said:
+            plane.mend()
+            plane.mend(rules=False)
+            plane.arm(0, 1.0)
         subprocess.run(line, shell=True, check=True)  # noqa: S602 - the test's own
         seen, changes = plane.at_rules()
         around = plane.at_links()
@@ -37,10 +43,6 @@ def main() -> None:
             *(["links"] if not plane.is_same(around) else []),
         ]
         print(" ".join(said) or "same", flush=True)
-        if said:
-            plane.mend()
-            plane.mend(rules=False)
-            plane.arm(0, 1.0)
     plane.down()
 
 
