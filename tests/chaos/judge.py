@@ -47,8 +47,8 @@ class Done:
 @dataclass
 class Verdict:
     """`explained`: unanswered questions by what explains them; `unexplained`, and buckets `given`
-    to hosts that did not beat, as lines; `around`: what went on around the unexplained; `moves`:
-    how often a bucket changed hands."""
+    to hosts that did not beat, as lines; `around`: what went on around either; `moves`: how often
+    a bucket changed hands."""
 
     asked: int = 0
     unanswered: int = 0
@@ -91,9 +91,11 @@ class Judge:
             asked=ledger.asked.total(),
             unanswered=len(ledger.unanswered),
             double=ledger.double,
-            given=[*self._given()],
             moves=sum(map(len, self._moves.values())),
         )
+        for at, line in self._given():
+            found.given.append(line)
+            found.around += self._around(at, set(self._hosts))
         told = float("-inf")
         for question in ledger.unanswered:
             whose = self._whose(question, ledger)
@@ -205,8 +207,9 @@ class Judge:
 
     # What was given.
 
-    def _given(self) -> Iterator[str]:
-        """Yield the buckets given to hosts that had not beaten for long, though others had."""
+    def _given(self) -> Iterator[tuple[float, str]]:
+        """Yield when buckets were given to hosts that had not beaten for long, though others had,
+        and to whom."""
         for (_, before), (at, owners) in zip(
             self._seen.tables, self._seen.tables[1:], strict=False
         ):
@@ -219,6 +222,5 @@ class Judge:
                     for others in self._seen.beats.values()
                 )
                 if at - last > 2 * self._lease + _AROUND_S and most > _BEATS:
-                    yield (
-                        f"{at - self._began:.2f} s: given to {host}, silent for {at - last:.1f} s"
-                    )
+                    when, silent = f"{at - self._began:.2f} s", f"{at - last:.1f} s"
+                    yield at, f"{when}: given to {host}, silent for {silent}"

@@ -48,8 +48,8 @@ def text(found: Mapping[str, Any], verdict: Verdict, broken: list[str]) -> str:
         *(f"  {times:6} {kind}" for kind, times in found["explained"].items()),
         *(f"  TWICE: {one}" for one in verdict.double[:SHOWN]),
         *(f"  UNEXPLAINED: {one}" for one in verdict.unexplained[:SHOWN]),
-        *(f"    {one}" for one in verdict.around[:SHOWN]),
         *(f"  GIVEN TO THE SILENT: {one}" for one in verdict.given[:SHOWN]),
+        *(f"    {one}" for one in verdict.around[:SHOWN]),
         *(f"  BROKEN: {one}" for one in broken[:SHOWN]),
         f"control, a forged lease: {found['control']} answered twice",
     ]

@@ -94,6 +94,9 @@ class Exchange:
 
     def transact(self, request: Transact) -> Reply | None:
         """Ask; None where nobody knows what became of it."""
+        late = time.monotonic() > request.by
+        if late:
+            request = Transact({}, {})
         try:
             done, snapshot = self._ask(
                 request.versions, request.puts, self._timeout, brief=self._is_brief(request)
@@ -107,7 +110,7 @@ class Exchange:
             self.renewal.wrote()
         self._snapshot = snapshot
         self._say_strangers(snapshot)
-        return Reply(done, snapshot, now)
+        return Reply(done and not late, snapshot, now)
 
     def ask(self, asked: Ask) -> frozenset[str]:
         """Ask other agents to promise; return those that did."""

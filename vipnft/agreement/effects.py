@@ -69,10 +69,14 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Transact:
-    """Store: see store.contract.Store.transact. Sends back a Reply, or None if nobody knows."""
+    """Store: see store.contract.Store.transact. Sends back a Reply, or None if nobody knows.
+
+    After `by`, by this host's monotonic clock, what is to be written is no longer: it is only read
+    then, and not done."""
 
     versions: Mapping[str, int]
     puts: Mapping[str, bytes | None]
+    by: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

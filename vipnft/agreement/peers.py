@@ -3,7 +3,8 @@
 Rule 1: time is this host's monotonic clock, as it was after the store's answer arrived; no
         other host's clock is ever read.
 Rule 2: silence counts while somebody listens: after a time without a look, because the store
-        was away or this process stopped, everybody has all of its patience again.
+        was away or this process stopped, everybody has all of its patience again; nor is a key
+        that is another by then one that moves: it may have, and be dead by now.
 Rule 3: a key that is absent stands still too: a host whose key somebody deleted serves on
         until its lease is over.
 Rule 4: who carries on without the store may be silent and alive. Nobody takes over from it but
@@ -34,7 +35,8 @@ class Peers:
 
     def look(self, said: Reply, parties: Collection[str]) -> None:
         """Note who moved since; `parties` are hosts that must be watched, with a key or without."""
-        if said.now - self._looked > self._params.lease:
+        listened = said.now - self._looked <= self._params.lease
+        if not listened:
             self._seen = {host: (version, said.now) for host, (version, _) in self._seen.items()}
             self._moved.clear()
         self._looked = said.now
@@ -46,7 +48,7 @@ class Peers:
             entry = said.snapshot.get(key_of(host))
             version = entry.version if entry else 0
             if self.version(host) != version:
-                if version and host in self._seen:
+                if version and host in self._seen and listened:
                     self._moved.add(host)
                 self._fallen.discard(host)
                 self._seen[host] = (version, said.now)

@@ -109,7 +109,7 @@ class Life:
             step = self._step(said)
             if step is not None:
                 if (yield from self._refuses(step.dead, said)):
-                    yield from self._write(step)
+                    yield from self._write(step, said)
                 continue
             stopping = self.wish.standing is Standing.STOPPING
             if stopping and self._proposals.is_idle(said, self._known.table):
@@ -344,14 +344,19 @@ class Life:
     def _step(self, said: Reply) -> Step | None:
         return self._proposals.next(said, self._known, self.wish, self._key.beat)
 
-    def _write(self, step: Step) -> Generator[Effect, Any, None]:
+    def _write(self, step: Step, seen: Reply) -> Generator[Effect, Any, None]:
+        """Write what was made of what was `seen`, while that is young: who is to be given anything
+        may be dead by the time at which a process that was stopped goes on."""
+        said: Reply | None = seen
         if step.given:
             yield Note(step.why)
         for _ in range(_TRIES):
             if step.given:
                 yield from self._put(step.table, self._known.version)  # the kernel first
             said = yield Transact(
-                {TABLE: self._known.version, **step.conditions}, {TABLE: step.table.dump()}
+                {TABLE: self._known.version, **step.conditions},
+                {TABLE: step.table.dump()},
+                by=(said or seen).now + self.params.lease / 2,
             )
             again = yield from self._again(step, said)
             if again is None:

@@ -111,3 +111,16 @@ def test_at_the_start_it_waits_for_a_store_that_refuses(tmp_path: Path) -> None:
     assert asked.reach(lambda _: True)
     assert lines == ["permission denied; asked again until it answers"]
     store.close()
+
+
+def test_what_was_to_be_written_by_now_is_only_read(tmp_path: Path) -> None:
+    asked, store = exchange(tmp_path / "s.db", [])
+    table = Table(OWNERS, {}, "x").dump()
+    late = asked.transact(Transact({}, {TABLE: table}, by=time.monotonic() - 0.001))
+    assert late
+    assert (late.done, dict(late.snapshot)) == (False, {})
+    timely = asked.transact(Transact({}, {TABLE: table}, by=time.monotonic() + 60))
+    assert timely
+    assert timely.done
+    assert timely.snapshot[TABLE].value == table
+    store.close()

@@ -2,9 +2,10 @@
 to chance but when each host begins."""
 
 import math
+from dataclasses import replace
 
 from tests.unit.agreement.world import BUCKETS, LEASE, NAMES, Host, World
-from vipnft.agreement.effects import Ask, Transact, Wait, Wish
+from vipnft.agreement.effects import Ask, Reply, Transact, Wait, Wish
 
 BEAT = LEASE / 5
 ROUND_TRIP = 0.002
@@ -72,6 +73,13 @@ class Stage(World):
             drained=host.part.draining,
             due=self.now >= self._beat[host.name],
         )
+
+    def _transact(self, host: Host, request: Transact) -> Reply | None:
+        """Heed until when it is to be written, which no rule may rely on."""
+        if self.now * host.rate > request.by:
+            said = super()._transact(host, Transact({}, {}))
+            return replace(said, done=False) if said else None
+        return super()._transact(host, request)
 
     def _turn(self, host: Host) -> None:
         until = self.stopped.get(host.name, 0.0)
