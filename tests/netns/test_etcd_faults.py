@@ -130,6 +130,65 @@ def test_a_host_cut_off_from_the_store(lab_up: LabUp, tmp_path: Path, cut: str) 
         until(partial(cast.says, "web2", "the store answers again"), what="web2's word")
 
 
+_WRITE = """
+import sys
+from contextlib import suppress
+from threading import Thread
+from vipnft.store.contract import StoreUnknown
+from vipnft.store.etcd import EtcdStore
+
+def write(store, key):
+    with suppress(StoreUnknown):
+        store.transact({}, {key: b"1"}, timeout=float(sys.argv[2]))
+
+stores = [EtcdStore.at(sys.argv[1], "lab") for _ in range(50)]
+for store in stores:
+    store.transact({}, {"first": b"1"}, timeout=60)
+threads = [Thread(target=write, args=(s, f"late{n}")) for n, s in enumerate(stores)]
+print("ready", flush=True)
+sys.stdin.readline()
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("given up", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_was_given_up_is_not_done_later(lab_up: LabUp, tmp_path: Path, killed: bool) -> None:
+    """Nor what a process asked for that is dead by now: requests that the network swallowed are
+    not sent again once it is back."""
+    lab = lab_up(hosts=1)
+    etcd = Etcd(lab, tmp_path, 1)
+    shell(lab, "web1", "nft 'table inet cut { chain c { type filter hook output priority 0; }; }'")
+    words = [sys.executable, "-c", _WRITE, etcd.url, "60" if killed else "0.3"]
+    with lab.popen("web1", words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdin
+        assert writer.stdout
+        assert writer.stdout.readline() == "ready\n"
+        shell(lab, "web1", "nft add rule inet cut c tcp dport 2379 drop")
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+        if killed:
+            until(lambda: sum(unsent > 0 for unsent in _unsent(lab)) == 50, what="requests")
+        else:
+            assert writer.stdout.readline() == "given up\n"
+        writer.kill()
+        shell(lab, "web1", "nft delete table inet cut")
+        until(lambda: not _unsent(lab), what="the end of the connections")
+    key, end = (base64.b64encode(f"/vipnft/lab{c}".encode()).decode() for c in "/0")
+    kept = etcd.ask("kv/range", key=key, range_end=end)["kvs"]
+    assert [one for one in kept if b"late" in base64.b64decode(one["key"])] == []
+
+
+def _unsent(lab: Lab) -> list[int]:
+    """Return how many bytes each connection to etcd has to send."""
+    lines = shell(lab, "web1", "ss -Htan dst 192.0.2.254:2379").splitlines()
+    return [int(line.split()[2]) for line in lines]
+
+
 @pytest.mark.parametrize("on_store_loss", StoreLoss)
 def test_the_only_etcd_dies_and_returns(
     lab_up: LabUp, tmp_path: Path, on_store_loss: StoreLoss

@@ -4,6 +4,8 @@ Rule 1: connecting and asking are two calls: what fails in the first was never s
 Rule 2: a request goes to that address and nowhere else, and as it is: no redirects, no proxies or
         CA bundles of the environment, which are for browsers, and no compression.
 Rule 3: no answer is read past its bound.
+Rule 4: what was given up is not sent any more: the kernel would try for minutes after a close, or
+        after the death of this process, and a member do it long after all.
 """
 
 import http.client
@@ -11,12 +13,15 @@ import json
 import select
 import socket
 import ssl
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 _ANSWER_BYTES = 16 << 20
 """The longest answer that is read: the keys of a cluster of 1,000 hosts take a tenth of it."""
+_RESET = struct.pack("ii", 1, 0)
+"""Lingering for no time: a close is a reset, and what was not sent is let go (socket(7))."""
 BROKEN = (OSError, http.client.HTTPException)
 """What a connection raises when it ends, breaks, hangs or speaks something else than HTTP."""
 
@@ -85,6 +90,7 @@ class Connection:
             self._http = http.client.HTTPConnection(*self._address, timeout=timeout)
         self._http.connect()
         self._socket = self._http.sock
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         if self._over:
             raise ConnectionAbortedError("closed while it was opened")
 
