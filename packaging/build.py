@@ -127,8 +127,9 @@ def _program() -> None:
     shutil.copytree(ROOT / "vipnft", LIB / "vipnft", ignore=ignored)
     for name in ("python.sh", "compile_here.py"):
         _copy(HERE / "scripts" / name, LIB)
-    _copy(HERE / "scripts/vipnft", TREE / "usr/bin").chmod(0o755)
-    for unit in HERE.glob("*.service"):
+    _copy(HERE / "scripts/vipnft", TREE / "usr/bin")
+    _copy(HERE / "scripts/serve", LIB)
+    for unit in (*HERE.glob("*.service"), *HERE.glob("*.socket")):
         _copy(unit, TREE / "usr/lib/systemd/system")
     _copy(HERE / "ocf/vipnft/host", TREE / "usr/lib/ocf/resource.d/vipnft")
     _copy(HERE / "vipnft.catalog", TREE / "usr/lib/systemd/catalog")
@@ -203,7 +204,9 @@ def _epoch() -> int:
 def _one_time() -> None:
     """Give everything its modes, and a date that tells nothing of this machine."""
     for path in [BUILD / "_vipnft", *TREE.rglob("*")]:
-        runs = path.is_dir() or path.parent.name == "bin" or "ocf" in path.parts
+        runs = (
+            path.is_dir() or "ocf" in path.parts or path in (TREE / "usr/bin/vipnft", LIB / "serve")
+        )
         path.chmod(0o755 if runs else 0o644)
         date = _date(path)
         os.utime(path, (date, date))

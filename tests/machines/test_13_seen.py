@@ -22,7 +22,9 @@ def _served(machines: Bed) -> Iterator[None]:
     steps.agents(machines)
     machines.machines[0].run("systemctl enable --now --quiet vipnft-serve")
     yield
-    machines.machines[0].run("systemctl disable --now --quiet vipnft-serve vipnft-snapshot")
+    machines.machines[0].run(
+        "systemctl disable --now --quiet vipnft-serve.socket vipnft-serve vipnft-snapshot"
+    )
     steps.by_hand(machines)
 
 

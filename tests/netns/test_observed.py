@@ -4,10 +4,13 @@ import contextlib
 import json
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.netns.cast import Agents, bucket_of, clients_of, serving
 from tests.netns.conftest import LabUp
@@ -192,6 +195,30 @@ def shown(lab: Lab, host: str) -> Iterator[Callable[[str], tuple[int, str]]]:
     finally:
         running.kill()
         running.wait()
+
+
+@pytest.mark.parametrize("local", ["127.0.0.1", "[::1]"])
+def test_systemd_hands_it_a_socket(lab_up: LabUp, local: str) -> None:
+    """As vipnft-serve.socket does; by what names it answers then."""
+    lab = lab_up(hosts=1)
+    where = f"{local}:9877"
+    words = [sys.executable, "-Pm", "vipnft.serve", "Web1.example"]
+    null = subprocess.DEVNULL
+    listen = ["systemd-socket-activate", "-l", where]
+    with lab.popen("web1", [*listen, *words], stdout=null, stderr=null) as running:
+
+        def ask(name: str) -> str:
+            said = ["curl", "-sgo", "/dev/null", "-w", "%{http_code}", "-H", f"Host: {name}"]
+            return lab.run("web1", [*said, f"http://{where}/livez"]).stdout
+
+        until(lambda: ask(where) == "200", what="the first answer")
+        for name in ("web1.example:80", "localhost", lab.run("web1", ["hostname"]).stdout.strip()):
+            assert ask(name) == "200", name
+        assert ask("web2.example") == "421"
+        running.kill()
+    alone = lab.run("web1", words)
+    assert (alone.returncode, alone.stdout) == (1, "")
+    assert "fix: vipnft serve" in alone.stderr
 
 
 def test_anybody_sees_what_is_wrong(lab_up: LabUp, tmp_path: Path) -> None:

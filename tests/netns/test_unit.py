@@ -18,6 +18,7 @@ from vipnft.model import Mode
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
 ALL = sorted(PACKAGING.glob("*.service"))
+SOCKETS = [*PACKAGING.glob("*.socket")]
 LOOKERS = [PACKAGING / f"vipnft-{name}.service" for name in ("serve", "snapshot")]
 UNITS = [path for path in ALL if path not in LOOKERS]
 """Those that change the network."""
@@ -45,10 +46,14 @@ exec setpriv --bounding-set=-all,CAPABILITIES --no-new-privs "$@"
 def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A unit with a program that is here in place of the installed one."""
     source: Path = request.param
-    text, replaced = re.subn(r"(?m)^(Exec\w+=)/usr/bin/vipnft", r"\1/bin/true", source.read_text())
+    text, replaced = re.subn(
+        r"(?m)^(Exec\w+=)/usr/(bin/vipnft|lib/vipnft/serve)", r"\1/bin/true", source.read_text()
+    )
     assert replaced
     path = tmp_path / source.name
     path.write_text(text)
+    for socket in SOCKETS:
+        (tmp_path / socket.name).write_text(socket.read_text())
     return path
 
 
@@ -60,7 +65,8 @@ def analyze(verb: str, *words: str) -> str:
 
 
 def test_systemd_takes_every_line(unit: Path) -> None:
-    assert analyze("verify", "--man=no", str(unit)) == ""
+    sockets = [str(path) for path in unit.parent.glob(f"{unit.stem}.socket")]
+    assert analyze("verify", "--man=no", str(unit), *sockets) == ""
 
 
 def exposure(unit: Path) -> float:

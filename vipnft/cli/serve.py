@@ -13,7 +13,8 @@ from vipnft.errors import UsageError
 if TYPE_CHECKING:
     import socket
 
-_LOCAL = ("localhost", "127.0.0.1", "[::1]")
+_HANDED = 3
+"""The descriptor in which a process that is handed one socket finds it: sd_listen_fds(3)."""
 
 
 def serve(
@@ -29,14 +30,15 @@ def serve(
 
     It needs no privilege. Whoever can connect may look; nobody can change anything.
     """
-    import socket as network
-
     listener = _listener(listen)
-    names = {*_LOCAL, listen.rpartition(":")[0], network.gethostname(), *(name or ())}
-    listener.set_inheritable(True)
     say(f"http://{listen}/")
-    words = [str(listener.fileno()), *sorted(one.lower() for one in names)]
-    os.execv(sys.executable, [sys.executable, "-Pm", "vipnft.serve", *words])  # noqa: S606
+    if listener.fileno() == _HANDED:
+        listener.set_inheritable(True)
+    else:
+        os.dup2(listener.fileno(), _HANDED)
+    handed = {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+    words = [sys.executable, "-Pm", "vipnft.serve", *(name or ())]
+    os.execve(sys.executable, words, handed)  # noqa: S606
 
 
 def _listener(listen: str) -> "socket.socket":
