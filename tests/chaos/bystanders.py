@@ -72,8 +72,9 @@ def _owns(scene: Scene, host: str, share: int) -> bool:
     return _owned(scene, host) in {share, share + 1}
 
 
-def one_off(name: str, where: Path, *, times: int) -> Beside:
-    """One of four hosts is off; begin each other agent anew, by SIGHUP and by kill and start."""
+def one_off(name: str, where: Path, *, times: int, hosts: int = 3) -> Beside:
+    """One of four hosts is off; begin the agents of some others anew, by SIGHUP and by kill and
+    start."""
     with played(name, where, lease=LEASE_S, settle=0.0) as scene:
         *others, off = scene.lab.hosts
         scene.down.add(off)
@@ -81,7 +82,7 @@ def one_off(name: str, where: Path, *, times: int) -> Beside:
         until(lambda: _owned(scene, off) == 0, what="the takeover")
         known, faults = len(scene.seen.tables), list[Done]()
         with _judged(scene, faults) as found:
-            for host in others * times:
+            for host in others[:hosts] * times:
                 for restart in (_renewed, _restarted):
                     began = time.monotonic()
                     restart(scene, host)
