@@ -76,7 +76,7 @@ def apply(
     from vipnft.buckets.phases import owners_of
     from vipnft.host.apply import apply as apply_here
 
-    dead = tuple(takeover or ()) + _others(cluster, alive or ())
+    dead = tuple(takeover or ()) + _others(cluster, alive or (), takeover or ())
     for_s = whole_seconds(drain)
     outcome = apply_here(cluster, name, mode, drain=for_s, dead=dead, reshuffle=reshuffle)
     say(*(f"vipnft: {note}" for note in outcome.notes), error=True)
@@ -88,12 +88,17 @@ def apply(
         say(f"take {gone} out of {config} before the next apply, or it gets its buckets back")
 
 
-def _others(cluster: Cluster, alive: Sequence[str]) -> tuple[str, ...]:
-    """Return the hosts that are none of those named, where any are."""
+def _others(cluster: Cluster, alive: Sequence[str], dead: Sequence[str]) -> tuple[str, ...]:
+    """Return the hosts that are none of those alive, where any are named; UsageError where one is
+    named as dead, too."""
     named = {
         cluster.require_host(one if one in cluster.weights else one.partition(".")[0]).name
         for one in alive
     }
+    if both := named & set(dead):
+        raise UsageError(
+            f"{min(both)} can't be alive and dead", fix="name it in --alive or in --takeover"
+        )
     return tuple(host for host in cluster.weights if named and host not in named)
 
 

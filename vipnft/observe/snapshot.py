@@ -18,6 +18,7 @@ from vipnft.observe.events import Event, public
 
 FORMAT = 1
 _PERIODS = 3
+_LONGEST_S = 60.0  # a period longer than any
 _AHEAD_S = 1.0  # how far ahead of now a stamp may be, seconds: clocks are read one after another
 
 
@@ -155,6 +156,8 @@ def fresh(said: dict[str, Any], boottime: float) -> dict[str, Any]:
         age, period = boottime - said["written"]["boottime"], said["period"]
         if known != FORMAT:
             raise SnapshotError(f"the snapshot has format {known!r}, this version reads {FORMAT}")
+        if not 0 < period <= _LONGEST_S:
+            raise ValueError("no such period")
         if not -_AHEAD_S <= age <= _PERIODS * period:
             raise SnapshotError(f"the snapshot is {age:.1f} s old, and comes every {period:g} s")
     except (ValueError, KeyError, TypeError, ArithmeticError) as error:

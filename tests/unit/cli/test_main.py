@@ -225,3 +225,11 @@ def test_a_reader_that_leaves_early_is_no_crash() -> None:
     ended = subprocess.run(["sh", "-c", piped], capture_output=True, text=True, check=True)
     assert ended.stdout == "table netdev vipnft {\n"
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("alive", ["web2", "web2.example"])
+def test_nobody_is_alive_and_dead(vipnft: Cli, good: str, alive: str) -> None:
+    words = ["apply", "--hub", "--config", good, "--host", "web1", "--alive", "web1"]
+    code, out, err = vipnft(*words, "--alive", alive, "--takeover", "web2")
+    assert (code, out) == (2, "")
+    assert "web2 can't be alive and dead\n  fix: " in err

@@ -68,6 +68,14 @@ def test_what_nobody_wrote_is_an_error_of_ours(found: bytes) -> None:
         snapshot.loaded(found, 7.0)
 
 
+@pytest.mark.parametrize("period", ["Infinity", "NaN", "0", "-1", "1e6", "true"])
+def test_no_period_keeps_it_fresh_for_ever(period: str) -> None:
+    found = written().replace('"period": 1.0', f'"period": {period}')
+    assert found != written()
+    with pytest.raises(SnapshotError):
+        snapshot.loaded(found.encode(), STAMP.boottime + 10)
+
+
 def test_another_format_is_told() -> None:
     other = json.dumps(json.loads(written()) | {"format": 9}).encode()
     with pytest.raises(SnapshotError, match="format 9"):
