@@ -2,14 +2,16 @@
 
     python talking_client.py SERVER a,b,c [PAUSE]
 
-Each asks every PAUSE seconds, 0.1 unless said. Prints "open" once all were answered, and after a
-line of standard input "on" once each was answered twice more, or has ended. Each goes on until it
+Each asks every PAUSE seconds, 0.1 unless said; one that waits for an answer, which may never come,
+has its kernel ask whether the other side is there. Prints "open" once all were answered, and after
+a line of standard input "on" once each was answered twice more, or has ended. Each goes on until it
 was reset and served again. In the end JSON: was it reset, and when did it end, and was it served
 again (monotonic)?
 """
 
 import asyncio
 import json
+import socket
 import sys
 import time
 from collections import Counter
@@ -18,6 +20,11 @@ from typing import Any
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 TIMEOUT_S = 300.0
 LOOK_S = 0.02
+KEPT_ALIVE = ((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *(
+    (socket.IPPROTO_TCP, option, number) for option, number in (
+        (socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 127),
+    )
+))  # fmt: skip
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,6 +45,8 @@ class Talk:
 
     async def talk(self, client: str) -> tuple[str, Any]:
         reader, writer = await asyncio.open_connection(self.server, 80, local_addr=(client, 0))
+        for option in KEPT_ALIVE:
+            writer.get_extra_info("socket").setsockopt(*option)
         end, reset = time.monotonic() + TIMEOUT_S, False
         try:
             while True:
