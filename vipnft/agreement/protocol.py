@@ -351,7 +351,7 @@ class Life:
         if step.given:
             yield Note(step.why)
         for _ in range(_TRIES):
-            if step.given:
+            if step.less:
                 yield from self._put(step.table, self._known.version)  # the kernel first
             said = yield Transact(
                 {TABLE: self._known.version, **step.conditions},
@@ -372,14 +372,14 @@ class Life:
         else:
             self._pledges.spare(step.dead)
         yield from self._look(said)
-        if step.given:
+        if step.less:
             self._known.version = -1  # the kernel holds no table's content now: take it up anew
         yield from self._follow(said)
 
     def _again(self, step: Step, said: Reply | None) -> Generator[Effect, Any, Step | None]:
-        """Return what to give on top of a table that somebody else wrote first: what the kernel
+        """Return what to let go on top of a table that somebody else wrote first: what the kernel
         has let go is not taken back for a beat."""
-        if not step.given or said is None or said.done or TABLE not in said.snapshot:
+        if not step.less or said is None or said.done or TABLE not in said.snapshot:
             return None
         entry = said.snapshot[TABLE]
         table = Table.load(entry.value)
@@ -387,4 +387,4 @@ class Life:
         yield from self._look(said)
         self._known.take_up(table, entry.version)
         found = self._step(said)
-        return found if found is not None and found.given else None
+        return found if found is not None and found.less else None

@@ -1,7 +1,8 @@
 """What the table in the store may become next, as one host proposes it. Pure.
 
 Rule 1: a step says on which further conditions it is made, and what of the proposer's own it
-        gives away: that leaves his kernel first.
+        gives away: that leaves his kernel first, as does what he drained. So he never holds what
+        a table that he may not hear of has taken from him, and is promised to all the same.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,13 +17,14 @@ _NEVER = "?"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The next table, why, and on which further conditions; `given`: what of mine it gives;
-    `dead`: from whom it takes over."""
+    """The next table, why, and on which further conditions; `given`: what of mine it gives; `less`:
+    it leaves me less than I have; `dead`: from whom it takes over."""
 
     table: Table
     why: str
     conditions: Mapping[str, int]
     given: frozenset[int] = frozenset()
+    less: bool = False
     dead: frozenset[str] = frozenset()
 
 
@@ -84,13 +86,14 @@ def giving(
     to = _names({target[b] for b in given})
     table = Table(owners, _some(drains), old.deal)
     because = f": {why}" if why else ""
-    return Step(table, f"giving {len(given)} buckets to {to}{because}", {}, given)
+    return Step(table, f"giving {len(given)} buckets to {to}{because}", {}, given, less=True)
 
 
 def drained(old: Table, over: frozenset[int], me: str) -> Step:
     """Return the step that ends the drains of `me` that are over."""
     drains = {b: hosts - {me} if b in over else hosts for b, hosts in old.drains.items()}
-    return Step(Table(old.owners, _some(drains), old.deal), f"{len(over)} buckets drained", {})
+    table = Table(old.owners, _some(drains), old.deal)
+    return Step(table, f"{len(over)} buckets drained", {}, less=True)
 
 
 def _some(drains: Mapping[int, frozenset[str]]) -> dict[int, frozenset[str]]:

@@ -4,7 +4,7 @@ Nobody falls silent without need; who must, does within a lease, and comes back.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -15,7 +15,7 @@ from vipnft.agreement import key, records
 from vipnft.agreement.effects import Grant, Note, Params, Reply, Stand, Transact, Wait, Wish
 from vipnft.agreement.promises import Pledges
 from vipnft.agreement.protocol import Life
-from vipnft.agreement.records import TABLE, Member, Standing, key_of, patience
+from vipnft.agreement.records import TABLE, Member, Standing, Table, key_of, patience
 
 NEVER = 0.01  # seconds without an answer: less than any gap that is one
 SEEDS = range(3)
@@ -313,3 +313,60 @@ def test_who_is_named_by_a_beat_without_an_answer_is_asked_too(
     monkeypatch.setattr(key.Key, "asked", property(lambda self: self._named))
     with pytest.raises(OverlapError):
         unanswered()
+
+
+class _Hung(Stage):
+    """Where a write of a's that `hangs`, by what it makes of a table, is done, not answered, and
+    its last that reaches the store for a while; then the others don't reach it either."""
+
+    hangs: Callable[[Table, Table], bool] = staticmethod(lambda _, __: False)
+    until = 0.0
+
+    def _transact(self, host: Host, request: Transact) -> Reply | None:
+        before = self.store.get(TABLE)
+        said = super()._transact(host, request)
+        if self.until or host.name != "a" or TABLE not in request.puts or not (said and said.done):
+            return said
+        if before is None or not self.hangs(
+            *map(Table.load, (before.value, self.store[TABLE].value))
+        ):
+            return said
+        self.until = self.away["a"] = self.now + 5
+        others = dict.fromkeys(set(NAMES) - {"a"}, self.until)
+        self.after(1.5 * BEAT, lambda: self.away.update(others))  # they have seen it by then
+        return None
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "hangs",
+    [
+        pytest.param(lambda old, new: old.owners != new.owners, id="giving"),
+        pytest.param(
+            lambda old, new: old.owners == new.owners and old.drains != new.drains, id="drained"
+        ),
+    ],
+)
+def test_nobody_is_silent_for_a_write_of_unknown_outcome(
+    hangs: Callable[[Table, Table], bool], seed: int
+) -> None:
+    """What leaves a host by its own hand has left its kernel before: others that have seen that
+    table promise."""
+    stage = _Hung(seed)
+    stage.begin(*NAMES)
+    stage.run(8)
+    stage.hosts["a"].weight = 5
+    stage.run(8)
+    stage.hosts["a"].weight = 1
+    stage.hangs = hangs
+    end = stage.now + 8
+    while not stage.until and stage.now < end:
+        stage.run(0.01)
+    assert stage.until
+    stage.run(0.3)
+    own = [bucket for bucket, host in stage.serving().items() if host == "a"]
+    assert own
+    stage.run(1.5 * LEASE)
+    for _ in range(200):
+        stage.run(0.01)
+        assert {stage.serving().get(bucket) for bucket in own} == {"a"}
