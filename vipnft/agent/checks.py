@@ -19,9 +19,9 @@ from ipaddress import ip_address
 from types import ModuleType
 from typing import Any
 
-from vipnft.agent.commands import GRACE_S, Command, Stop
 from vipnft.agent.signals import start_apart
 from vipnft.errors import UsageError
+from vipnft.host.commands import GRACE_S, Command, Stop
 from vipnft.model import Address, Check, CheckKind
 
 _PAGE_BYTES = 1_000_000

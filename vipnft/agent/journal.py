@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from vipnft.agent.hooks import Hooks
-from vipnft.agent.journald import Journald, is_stderr
 from vipnft.agent.signals import start_apart
 from vipnft.host.event_file import EventFile
+from vipnft.host.journald import Journald, is_stderr
 from vipnft.observe.events import KINDS, Event, Place, document, journal_fields, kind_of, public
 
 _LAST = 50

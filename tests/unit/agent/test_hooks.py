@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from vipnft.agent.hooks import Backlog, Hooks
+from vipnft.agent.hooks import Hooks
 from vipnft.host.event_file import EventFile
+from vipnft.host.hooks import Backlog
 from vipnft.observe.events import Event, Place, document, kind_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a hook belongs to root")

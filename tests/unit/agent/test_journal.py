@@ -5,7 +5,7 @@ from unittest import mock
 
 from vipnft.agent import journal as journals
 from vipnft.agent.journal import Journal, into_log
-from vipnft.agent.journald import Journald
+from vipnft.host.journald import Journald
 from vipnft.observe.events import Event, Place
 
 

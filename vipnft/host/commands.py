@@ -1,4 +1,4 @@
-"""Run a command of the operator's, beside the beats, for no longer than it may take.
+"""Run a command of the operator's, a check or a hook, for no longer than it may take.
 
 Rule 1: of a command nothing is left behind: its whole process group is killed, also when it
         ended well. A second one is not started while one can't be killed.
@@ -54,10 +54,12 @@ class Command:
         pid = _spawn(words, env, given)
         exited = os.pidfd_open(pid)
         try:
-            self._stop.wait(seconds, exited)
-            in_time = _readable(exited, 0)
-            with suppress(ProcessLookupError, PermissionError):  # the latter: it became another's
-                os.killpg(pid, signal.SIGKILL)  # still its number: it is not reaped yet
+            try:
+                self._stop.wait(seconds, exited)
+                in_time = _readable(exited, 0)
+            finally:  # also where a person breaks off
+                with suppress(ProcessLookupError, PermissionError):  # the latter: it is another's
+                    os.killpg(pid, signal.SIGKILL)  # still its number: it is not reaped yet
             if not _readable(exited, GRACE_S):
                 self._immortal = pid
                 return f"still running after {seconds:g} s, and can't be killed"

@@ -1,6 +1,7 @@
 """Tell systemd's journal, in fields: a datagram each (systemd.io, "Native Journal Protocol").
 
-Rule 1: only where standard error is the journal's already: whoever reads it elsewhere gets lines.
+Rule 1: an agent does only where standard error is the journal's already: whoever reads it elsewhere
+        gets lines.
 Rule 2: who does not take a datagram within a second is not waited for again until he takes one.
 """
 
@@ -37,10 +38,10 @@ def encoded(fields: Mapping[str, str]) -> bytes:
 
 
 class Journald:
-    """A sender, of one thread."""
+    """A sender, of one thread, that waits `wait` seconds for who does not take a datagram."""
 
-    def __init__(self, path: str = _PATH) -> None:
-        self._path = path
+    def __init__(self, path: str = _PATH, wait: float = _WAIT_S) -> None:
+        self._path, self._wait = path, wait
         self._socket: socket.socket | None = None
         self._stuck = False
 
@@ -59,7 +60,7 @@ class Journald:
         self._socket = one = self._socket or self._connected()
         poll = select.poll()
         poll.register(one, select.POLLOUT)
-        if not poll.poll(0 if self._stuck else _WAIT_S * 1000):
+        if not poll.poll(0 if self._stuck else self._wait * 1000):
             return False
         try:
             one.send(data)

@@ -8,8 +8,8 @@ from unittest import mock
 
 import pytest
 
-from vipnft.agent import journald
-from vipnft.agent.journald import Journald, encoded
+from vipnft.host import journald
+from vipnft.host.journald import Journald, encoded
 
 
 @pytest.fixture
@@ -48,11 +48,10 @@ def test_fields_arrive_also_at_a_journal_that_was_started_anew(
 
 
 def test_a_journal_that_takes_nothing_is_waited_for_once(path: str, other: socket.socket) -> None:
-    sender = Journald(path)
-    with mock.patch.object(journald, "_WAIT_S", 0.01):
-        sent = 0
-        while sender.send({"MESSAGE": "x"}):
-            sent += 1
+    sender = Journald(path, wait=0.01)
+    sent = 0
+    while sender.send({"MESSAGE": "x"}):
+        sent += 1
     assert not sender.send({"MESSAGE": "x"})  # at once: it would take a second
     for _ in range(sent):
         other.recv(100)
