@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from vipnft.agent.hooks import Hooks
 from vipnft.agent.signals import start_apart
+from vipnft.host import locks
 from vipnft.host.event_file import EventFile
 from vipnft.host.journald import Journald, is_stderr
 from vipnft.observe.events import KINDS, Event, Place, document, journal_fields, kind_of, public
@@ -135,7 +136,7 @@ def into_log(place: Place, say: Callable[[str], None], journald: Journald | None
 def telling(place: Place, say: Callable[[str], None]) -> Iterator[Journal]:
     """Tell of a host: in the log, whose lines `say` takes, in the file of events, and by hooks."""
     events, news, after = EventFile(), threading.Event(), 0
-    with suppress(OSError):
+    with locks.locked(), suppress(OSError):  # a command that is at it tells of that first
         after = events.last()
 
     def keep(event: Event) -> None:

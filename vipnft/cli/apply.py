@@ -86,6 +86,15 @@ def apply(
     say(f"{where}: {_done(outcome, owned, cluster.buckets)}")
     for gone in set(takeover or ()) & set(cluster.weights):
         say(f"take {gone} out of {config} before the next apply, or it gets its buckets back")
+    call_hooks(outcome)
+
+
+def call_hooks(outcome: "Outcome") -> None:
+    """Have hooks know of what was done; say what is wrong with them."""
+    from vipnft.host import deeds
+
+    if outcome.told:
+        deeds.call_hooks(outcome.told, lambda line: say(f"vipnft: {line}", error=True))
 
 
 def _others(cluster: Cluster, alive: Sequence[str], dead: Sequence[str]) -> tuple[str, ...]:
@@ -149,3 +158,4 @@ def down(config: Config = DEFAULT_CONFIG) -> None:  # noqa: ARG001
     outcome = down_here()
     say(*(f"vipnft: {note}" for note in outcome.notes), error=True)
     say("this host is as it was" if outcome.changed else "nothing is applied here")
+    call_hooks(outcome)

@@ -24,7 +24,7 @@ def events(
         bool, typer.Option("--json", help="One JSON object a line, as hooks are given it.")
     ] = False,
 ) -> None:
-    """Show what happened on this host, oldest first, as far as its agents kept it.
+    """Show what happened on this host, oldest first, as far as its agents and commands kept it.
 
     Some thousand events are kept, until the machine restarts. Whoever may log in may look.
     """
@@ -38,7 +38,10 @@ def events(
             break
         time.sleep(_PAUSE_S)
     if before is None:
-        raise UsageError("no agent has kept an event here", fix="systemctl status vipnft-agent")
+        raise UsageError(
+            "no event is kept here: neither an agent nor `vipnft apply` did anything",
+            fix="vipnft status",
+        )
 
 
 def _show(reader: "Reader", before: int | None, *, as_json: bool) -> int | None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vipnft.buckets.ranges import parse_ranges, ranges
+from vipnft.cli.apply import call_hooks
 from vipnft.cli.options import DEFAULT_CONFIG, Config, Drain, StoreUrl, load, whole_seconds
 from vipnft.cli.output import document, say
 from vipnft.errors import UsageError
@@ -76,8 +77,9 @@ def release(
 
     wanted = _parse(buckets)
     _known(to, config)
-    release_here(wanted, to, whole_seconds(drain))
+    outcome = release_here(wanted, to, whole_seconds(drain))
     say(f"{ranges(wanted)} given to {to}; there: vipnft take {buckets} --from THIS HOST")
+    call_hooks(outcome)
 
 
 def take(
@@ -98,8 +100,9 @@ def take(
     wanted = _parse(buckets)
     if source is not None:
         _known(source, config)
-    take_here(wanted, source, whole_seconds(drain))
+    outcome = take_here(wanted, source, whole_seconds(drain))
     say(f"{ranges(wanted)} taken" + (f" from {source}" if source else ", their orphans are reset"))
+    call_hooks(outcome)
 
 
 def _known(name: str, config: Path) -> None:

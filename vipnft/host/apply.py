@@ -11,7 +11,7 @@ from dataclasses import replace
 from vipnft.buckets.phases import given, move, owners_of
 from vipnft.buckets.ranges import ranges
 from vipnft.errors import UsageError
-from vipnft.host import locks, record
+from vipnft.host import deeds, locks, record
 from vipnft.host.announce import announced
 from vipnft.host.change import Change, Outcome
 from vipnft.host.drift import Facts, drift
@@ -62,6 +62,7 @@ def apply(
         owners, drains = _owners(before, cluster, name, drain, dead)
         now = replace(now, owners=owners, drains=drains)
         outcome = _bring(links, own_links, before, now)
+        outcome = deeds.told(outcome, now, deeds.applied(before, now, dead))
     return announced(outcome, now) if outcome.changed else outcome
 
 
@@ -74,7 +75,9 @@ def release(buckets: Sequence[int], to: str, drain: int) -> Outcome:
             raise UsageError(
                 f"{before.host} does not own {ranges(foreign)}", fix="see `vipnft status`"
             )
-        return _bring(links, own_links, before, _moved(before, buckets, to, drain))
+        now = _moved(before, buckets, to, drain)
+        outcome = _bring(links, own_links, before, now)
+        return deeds.told(outcome, now, deeds.released(before, now, buckets, to))
 
 
 def take(buckets: Sequence[int], source: str | None, drain: int) -> Outcome:
@@ -85,10 +88,10 @@ def take(buckets: Sequence[int], source: str | None, drain: int) -> Outcome:
         mine = [b for b in buckets if before.owners[b] == before.host]
         if mine:
             raise UsageError(f"{before.host} owns {ranges(mine)} already", fix="leave them out")
-        if source is not None:
-            held = replace(before, owners=given(before.owners, buckets, source))
-            return _bring(links, own_links, before, _moved(held, buckets, before.host, drain))
-        return _bring(links, own_links, before, _moved(before, buckets, before.host, 0))
+        held = replace(before, owners=given(before.owners, buckets, source)) if source else before
+        now = _moved(held, buckets, before.host, drain if source else 0)
+        outcome = _bring(links, own_links, before, now)
+        return deeds.told(outcome, now, deeds.taken(before, now, buckets, source))
 
 
 def _bring(
@@ -101,9 +104,11 @@ def _bring(
         with suppress(UsageError):  # no scratch network namespace for a service: all is loaded
             expected = expectation(now, macs(now, facts.links), tagged(facts.links))
     same = before is not None and replace(now, drains=before.drains) == before
-    if same and not drift(now, expected, facts, current(now)):
+    found = drift(now, expected, facts, current(now)) if same else ()
+    if same and not found:
         return _again(own_links, now, facts)
-    return Change(links, own_links, before, now, Stage()).run(expected, facts)
+    outcome = Change(links, own_links, before, now, Stage()).run(expected, facts)
+    return replace(outcome, mended=tuple(found))
 
 
 def _again(own_links: Mapping[str, Link], now: Applied, facts: Facts) -> Outcome:

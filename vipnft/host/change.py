@@ -23,6 +23,7 @@ from vipnft.host.stage import Stage
 from vipnft.kernel import nft, sysctl
 from vipnft.kernel.links import Link, Links
 from vipnft.model import Applied, InterfaceRecord, Mode, heard_as
+from vipnft.observe.events import Place
 from vipnft.ruleset import elements, ndp, transactions
 from vipnft.ruleset.nftjson import Commands
 from vipnft.ruleset.stage import foreign
@@ -33,12 +34,16 @@ Undo = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a command did: `swapped` if all rules were replaced, `moved` buckets' elements."""
+    """What a command did: `swapped` if all rules were replaced, `moved` buckets' elements; `mended`
+    is how the kernel differed, where that is all; `told` where it is an event that hooks may wait
+    for."""
 
     changed: bool
     swapped: bool = False
     moved: int = 0
     notes: tuple[str, ...] = ()
+    mended: tuple[str, ...] = ()
+    told: Place | None = None
 
 
 def whole(

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 
 from vipnft.errors import KernelError
-from vipnft.host import asked, loaded, locks, published, record, stage
+from vipnft.host import asked, deeds, loaded, locks, published, record, stage
 from vipnft.host.change import Outcome, Undo, attempt
 from vipnft.host.locks import require_untended, uninterrupted
 from vipnft.host.preflight import require_privileged
@@ -46,7 +46,8 @@ def give_back(*, tended: bool) -> Outcome:
         loaded.forget()
         stage.forget()
         record.forget()
-        return Outcome(changed=True, notes=tuple(notes))
+        outcome = Outcome(changed=True, notes=tuple(notes))
+        return outcome if tended else deeds.told(outcome, applied, "down: this host is as it was")
 
 
 def _steps_down(links: Links, applied: Applied, notes: list[str]) -> Iterator[Undo]:

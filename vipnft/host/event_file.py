@@ -1,7 +1,7 @@
 """What happened on this host, for whoever looks: /run/vipnft/events.jsonl, a line of JSON each.
 
-Rule 1: one agent writes, a line at once, at the end; numbers go up by one, over its lives, too: a
-        number that is not there is an event that is not there.
+Rule 1: the agent writes, or where none lives one command at a time, a line at once, at the end;
+        numbers go up by one, over all of them: one that is not there is an event that is not there.
 Rule 2: it is bounded: a file that is full is kept once more, under another name.
 Rule 3: whoever reads reads what anybody may have written: what is no event is passed over.
 """

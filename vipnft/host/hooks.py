@@ -124,6 +124,13 @@ class Programs:
             self._say(f"hook {name} is well again")
 
 
+def there() -> bool:
+    """Tell whether anything is where hooks are."""
+    with suppress(OSError):
+        return any(DIRECTORY.iterdir())
+    return False
+
+
 def _fault(path: Path) -> str:
     """Return why a file is not to be run, or a directory not to be looked into; OSError."""
     found = path.stat()

@@ -1,4 +1,5 @@
-"""What happens to a host, as its agent's log tells it: each line is an event of one kind.
+"""What happens to a host, as its agent's log tells it, or a command: each line is an event of one
+kind.
 
 Rule 1: a line is of the first kind whose words it begins with; of none of them, it is a note.
 Rule 2: a kind keeps its id and its meaning for good: programs and the journal's catalog
@@ -48,6 +49,16 @@ KINDS: Mapping[str, Kind] = {
     "gave": Kind(
         "3cfb78905ffc9bb748e537ad1bb8e45b", _NOTICE, ("giving {count} buckets to {peer}",)
     ),
+    "took": Kind(
+        "4fbe9fee82af4b6b8ce40bd062e2b9b3",
+        _NOTICE,
+        ("took {count} buckets from {peer}", "took {count} buckets"),
+    ),
+    "applied": Kind(
+        "ec988e420e8d4dad93ebe6e9bce9acdf",
+        _NOTICE,
+        ("applied: {owned} of {buckets} buckets here",),
+    ),
     "share": Kind(
         "2c022e6d13d3888a8a7dc26d5fff0bba", _NOTICE, ("{owned} of {buckets} buckets here",)
     ),
@@ -56,7 +67,9 @@ KINDS: Mapping[str, Kind] = {
     "healthy": Kind("36010e81320e5897d828f457e3a17ff9", _NOTICE, ("healthy",)),
     "settling": Kind("8c9c44dfe6cf22c03f96bb6c0ec9a247", _NOTICE, ("settling",)),
     "stopping": Kind("6bb35ff2dbb4d199e1bad85a338df296", _NOTICE, ("told to stop",)),
-    "stopped": Kind("46591de95e1ceeacfde7cfecc0384ba2", _NOTICE, ("gave everything away",)),
+    "stopped": Kind(
+        "46591de95e1ceeacfde7cfecc0384ba2", _NOTICE, ("gave everything away", "down: ")
+    ),
     "renewed": Kind("075a0862835cd4372bafd55a11fe719c", _NOTICE, ("SIGHUP: beginning anew",)),
     "unusable": Kind(
         "9d5e49510d60830d29d5a007f489f61e",

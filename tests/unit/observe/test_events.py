@@ -19,13 +19,13 @@ from vipnft.observe.events import (
 
 PACKAGE = Path(__file__).parents[3] / "vipnft"
 SOURCES = [*(PACKAGE / "agent").glob("*.py"), *(PACKAGE / "agreement").glob("*.py")]
-SOURCES += [PACKAGE / "host/duplicate.py"]
+SOURCES += [PACKAGE / f"host/{one}.py" for one in ("deeds", "down", "duplicate", "hooks")]
 PLACE = re.compile(r"\{\w+\}")
 WHERE = Place("dns", "web1")
 
 
 def sentences() -> list[str]:
-    """Return every text in the agent's code, as far as it is known before it runs."""
+    """Return every text in the code, as far as it is known before it runs."""
     found = []
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -52,6 +52,10 @@ def test_what_a_kind_begins_with_is_said_somewhere(kind: str) -> None:
         ("128 of 256 buckets here (128 came, 0 went)", "share"),
         ("12 buckets drained", "drained"),
         ("took over from web2: silent for 1.16 s", "takeover"),
+        ("took over from web2, web3: 256 of 256 buckets here (128 came, 0 went)", "takeover"),
+        ("took 12 buckets from web2 (0-11): 128 of 256 buckets here (12 came, 0 went)", "took"),
+        ("applied: 128 of 256 buckets here (128 came, 0 went), switch mode on eth0", "applied"),
+        ("down: this host is as it was", "stopped"),
         ("no longer, after 7 s: another machine on eth0 has 192.0.2.100", "duplicate_gone"),
         ("no longer: eth0 has no carrier", "reached"),
         ("the store is away (no answer): going on by the promises of web2", "carried"),
