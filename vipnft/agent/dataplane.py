@@ -28,7 +28,7 @@ from vipnft.kernel.lease import Lease
 from vipnft.kernel.links import Links
 from vipnft.model import Applied, Cluster, Drains, Mode, Owners
 from vipnft.ruleset import elements, transactions
-from vipnft.ruleset.stage import foreign
+from vipnft.ruleset.stage import StageFacts, foreign
 from vipnft.ruleset.tables import NETDEV, TABLES
 
 
@@ -127,6 +127,11 @@ class Dataplane:
     def at_links(self) -> LinkGlance | None:
         """Glance at all else, from any thread; None before `up`."""
         return glance.links(self._applied) if self._applied else None
+
+    def at_stage(self) -> dict[str, StageFacts]:
+        """Glance at the XDP stage, from any thread; {} before `up`."""
+        applied = self._applied
+        return self._stage.glance(applied) if applied else {}
 
     def is_sound(self, seen: RuleGlance, changes: int) -> bool | None:
         """Tell whether the nft tables, and the bits of the XDP stage, need no comparison, by a

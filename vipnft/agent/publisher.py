@@ -10,7 +10,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from vipnft import __version__
@@ -36,6 +36,7 @@ from vipnft.observe.events import public
 from vipnft.observe.figures import Figures
 from vipnft.observe.snapshot import AgentState, Promised, Stamp
 from vipnft.observe.stillness import Stillness
+from vipnft.ruleset.stage import StageFacts
 from vipnft.ruleset.strays import STRAYS
 
 PERIOD_S = 1.0
@@ -170,11 +171,12 @@ class _Reports:
         self._whole = _Kept()
         self._load: load.Counted = {}
         self._strays: load.Counted = {}
+        self._stages: Mapping[str, StageFacts] = {}
         self._count_at = -math.inf
 
     def status(self, seen: Snapshot, sources: Sources) -> tuple[str, int]:
         """Return what this host serves, and how many buckets it owns."""
-        self._count()
+        self._count(sources.plane)
         others = (one.carries for host, one in members(seen).items() if host != self._me)
         sources.weighing.look(
             self._load, sources.upkeep.owners, filter(None, others), time.monotonic()
@@ -205,6 +207,7 @@ class _Reports:
                 "",
                 macs,
                 strays,
+                self._stages,
             )
             report = replace(report, duplicates=claims)
             return json.dumps(status_report.document(report)), len(report.owned)
@@ -226,7 +229,7 @@ class _Reports:
 
         return self._whole.get((table, said, off, silent), build)[0]
 
-    def _count(self) -> None:
+    def _count(self, plane: Dataplane) -> None:
         """Read what the kernel counted, if it is time to; without rules there is nothing."""
         began = time.monotonic()
         if began < self._count_at:
@@ -235,6 +238,7 @@ class _Reports:
             self._load, self._strays = load.read("load"), load.read(STRAYS)
         except KernelError:
             self._load, self._strays = {}, {}
+        self._stages = plane.at_stage()
         spent = time.monotonic() - began
         self._count_at = began + max(PERIOD_S / 2, _SPARING * spent)
 

@@ -17,6 +17,7 @@ from vipnft.buckets.phases import phases
 from vipnft.config.writer import digest
 from vipnft.errors import KernelError
 from vipnft.host import facts, glance, locks, published, record
+from vipnft.host.stage import Stage
 from vipnft.kernel import clock, libc, load
 from vipnft.model import Applied
 from vipnft.observe import snapshot, status_report
@@ -87,6 +88,7 @@ class Onlooker:
         share = phases(applied.owners, applied.drains, applied.host, clock.boottime())
         moving = any(phase.left > 0 for phase in share)
         counted = _counted("load")
+        stages = Stage().glance(applied)
         live = facts.connections(applied) if moving else {}
         spent = time.thread_time() - spent
         self._compare(applied, seen, began)
@@ -100,6 +102,7 @@ class Onlooker:
             public(self._stale(applied)),
             {name: libc.mac_of(name) or worn.mac for name, worn in applied.worn.items()},
             facts.strays(applied, strayed),
+            stages,
         )
         self._status = json.dumps(status_report.document(report))
         weight = applied.cluster.weights[applied.host]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from vipnft.errors import KernelError
 from vipnft.host import kept
 from vipnft.host.locks import path_of
-from vipnft.kernel import xdp
+from vipnft.kernel import libc, xdp
 from vipnft.kernel.links import Link
 from vipnft.kernel.xdp import Attached, Program, Where
 from vipnft.model import Applied, Cluster, Nic, Xdp
@@ -114,17 +114,26 @@ class Stage:
     def seen(self, applied: Applied, links: Mapping[str, Link]) -> dict[str, StageFacts]:
         """Return what stands on interfaces, by their names; {} where there is and was to be none.
         What is held can be read without more rights."""
-        noted = _noted()
-        if applied.cluster.xdp is Xdp.OFF and not noted.numbers:
-            return {}
-        try:
-            found = {name: self._seen(link.index, noted) for name, link in links.items()}
-        except KernelError as error:  # no libbpf
-            return {name: StageFacts(refused=str(error)) for name in links}
+        found = self._look(applied, {name: link.index for name, link in links.items()})
         for name, one in found.items():
             if one.where and not one.ours:
                 self.notes[name] = _none(name, _another(one.number, one.where))
         return found
+
+    def glance(self, applied: Applied) -> dict[str, StageFacts]:
+        """Return the same of a host's interfaces, from any thread; of a program that is replaced
+        meanwhile nothing but where it is."""
+        indexes = {nic.interface: libc.index_of(nic.interface) for nic in applied.nics}
+        return self._look(applied, {name: index for name, index in indexes.items() if index})
+
+    def _look(self, applied: Applied, indexes: Mapping[str, int]) -> dict[str, StageFacts]:
+        noted = _noted()
+        if applied.cluster.xdp is Xdp.OFF and not noted.numbers:
+            return {}
+        try:
+            return {name: self._seen(index, noted) for name, index in indexes.items()}
+        except KernelError as error:  # no libbpf
+            return {name: StageFacts(refused=str(error)) for name in indexes}
 
     def off(self, own_links: Mapping[str, Link], cluster: Cluster) -> None:
         """Take it off these interfaces."""
@@ -139,7 +148,7 @@ class Stage:
             return StageFacts(refused=noted.refused.get(index, ""))
         ours = found.number in noted.numbers.get(index, ())
         if held and held.number == found.number:
-            return _read(held, found)
+            return self._read_held(index, held, found)
         old = noted.versions.get(index) != xdp.version()
         program = Program.of(found.number)
         if program is None:
@@ -148,6 +157,18 @@ class Stage:
             return replace(_read(program, found), old=old)
         finally:
             program.close()
+
+    def _read_held(self, index: int, held: Program, found: Attached) -> StageFacts:
+        """Read what is held, which another thread may replace meanwhile, and close."""
+        try:
+            facts = _read(held, found)
+        except KernelError:
+            if self._held.get(index) is held:
+                raise
+        else:
+            if self._held.get(index) is held:
+                return facts
+        return StageFacts(where=found.where, number=found.number, ours=True)
 
     def _settle(self, link: Link, nic: Nic, cluster: Cluster, *, tagged: bool) -> str:
         """Bring it onto an interface; return why it is not there."""

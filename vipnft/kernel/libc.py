@@ -41,6 +41,13 @@ def mac_of(interface: str) -> str | None:
     return reply[18:24].hex(":")
 
 
+def index_of(interface: str) -> int | None:
+    """Return an interface's index; None where there is no such interface."""
+    with suppress(OSError):
+        return socket.if_nametoindex(interface)
+    return None
+
+
 def ipv6_of(interface: str) -> IPv6Address | None:
     """Return an IPv6 address of an interface by which neighbours can be asked, link-local if it
     has one; None where there is none."""

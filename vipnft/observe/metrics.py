@@ -10,6 +10,7 @@ from typing import Any
 from vipnft.agreement.records import Standing
 
 _STATES = (*(str(one) for one in Standing), "silent", "unheard")
+_STAGED = ("native", "generic")
 Sample = tuple[Mapping[str, object], float]
 
 
@@ -66,9 +67,32 @@ def _families(
     )
     strays = [({"interface": nic["interface"]}, nic["strays"]) for nic in status["nics"]]
     yield "stray_frames_total", "counter", "Frames that came from the listen MAC.", strays
+    yield from _stage_families({nic["interface"]: nic["stage"] for nic in status["nics"]})
     if buckets:
         load = [({"bucket": b}, n) for b, n in enumerate(status["bucket_packets"])]
         yield "bucket_packets_total", "counter", "Packets that this host took of a bucket.", load
+
+
+def _stage_families(
+    stages: Mapping[str, Mapping[str, Any] | None],
+) -> Iterator[tuple[str, str, str, Iterable[Sample]]]:
+    """Yield what there is of the XDP stage, where there is or should be one; what cannot be read
+    is not told."""
+    known = {interface: one for interface, one in stages.items() if one is not None}
+    if known:
+        attached = [
+            ({"interface": interface, "where": where}, one["where"] == where)
+            for interface, one in known.items()
+            for where in _STAGED
+        ]
+        yield "stage_attached", "gauge", "Whether the XDP stage is on, and where.", attached
+    if dropped := [
+        ({"interface": interface}, sum(one["dropped"]))
+        for interface, one in known.items()
+        if one["dropped"]
+    ]:
+        told = "Packets of other hosts' buckets that the XDP stage dropped."
+        yield "stage_dropped_packets_total", "counter", told, dropped
 
 
 def _agent_lines(found: Mapping[str, Any]) -> Iterator[str]:

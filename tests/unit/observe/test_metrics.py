@@ -3,11 +3,14 @@
 import json
 import re
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from tests.unit.observe.snapshots import written
+from tests.unit.observe.test_status_report import NATIVE
 from vipnft.observe import metrics
+from vipnft.ruleset.stage import StageFacts
 
 FOUND = json.loads(written())
 
@@ -17,7 +20,12 @@ def samples(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
-@pytest.mark.parametrize("found", [None, json.loads(written(agent=None)), FOUND], ids=range(3))
+STAGED = json.loads(written(stage=NATIVE))
+
+
+@pytest.mark.parametrize(
+    "found", [None, json.loads(written(agent=None)), FOUND, STAGED], ids=range(4)
+)
 def test_promtool_finds_nothing_to_say(found: dict[str, object] | None) -> None:
     said = metrics.text(found, "1", buckets=True)
     check = ["promtool", "check", "metrics"]
@@ -46,6 +54,21 @@ def test_what_a_host_has() -> None:
     assert found['vipnft_beat_duration_seconds_bucket{le="0.005"}'] == 1
     assert found["vipnft_beat_duration_seconds_count"] == 1
     assert found["vipnft_serving"] == 1
+
+
+def test_what_the_xdp_stage_does() -> None:
+    assert "stage" not in metrics.text(FOUND, "1")
+    found = samples(metrics.text(STAGED, "1"))
+    assert found['vipnft_stage_attached{interface="eth0",where="native"}'] == 1
+    assert found['vipnft_stage_attached{interface="eth0",where="generic"}'] == 0
+    dropped = 'vipnft_stage_dropped_packets_total{interface="eth0"}'
+    assert found[dropped] == sum(NATIVE.dropped) > 0
+    # Nobody may read it, or there is none: that is not 0.
+    for other in (replace(NATIVE, dropped=()), StageFacts(refused="no libbpf")):
+        found = samples(metrics.text(json.loads(written(stage=other)), "1"))
+        assert dropped not in found
+        attached = found['vipnft_stage_attached{interface="eth0",where="native"}']
+        assert attached == bool(other.where)
 
 
 def test_a_host_without_a_lease_serves_nobody() -> None:
