@@ -163,6 +163,8 @@ def test_a_host_without_an_agent_is_seen(lab_up: LabUp, tmp_path: Path) -> None:
         assert not seen(lab, "web1")["ready"]
         shell(lab, "web1", "vipnft apply --switch")
         until(lambda: seen(lab, "web1").get("ready"), what="web1 to be mended")
+        told = [one["kind"] for one in seen(lab, "web1")["events"]]
+        assert told == ["applied", "gave", "applied"]
         shell(lab, "web1", "vipnft down")
         until(lambda: not seen(lab, "web1"), what="no snapshot of nothing")
 

@@ -9,6 +9,7 @@ Rule 3: where an agent lives, the snapshot is its.
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,15 +18,18 @@ from vipnft.buckets.phases import phases
 from vipnft.config.writer import digest
 from vipnft.errors import KernelError
 from vipnft.host import facts, glance, locks, published, record
+from vipnft.host.event_file import EventFile, Reader
 from vipnft.host.stage import Stage
 from vipnft.kernel import clock, libc, load
 from vipnft.model import Applied
 from vipnft.observe import snapshot, status_report
-from vipnft.observe.events import public
+from vipnft.observe.events import Event, public
 from vipnft.observe.snapshot import Stamp
 from vipnft.ruleset.strays import STRAYS
 
 PERIOD_S = 1.0
+_LAST = 50
+"""Events that a snapshot has, as an agent's."""
 _SPARING = 100
 """What part of its time it looks into the kernel, at most."""
 _CLOSELY_S, _AGAIN_S = 60.0, 5.0
@@ -47,6 +51,7 @@ class Onlooker:
         self._cost = 0.0  # of the last comparison, seconds of a CPU
         self._why: list[str] = []
         self._status = "null"
+        self._events = _Events()
 
     def write(self) -> None:
         """Write the snapshot anew; none where nothing is applied. OSError, VipnftError."""
@@ -63,7 +68,8 @@ class Onlooker:
             version=__version__, time=time.time(), boottime=clock.boottime(), period=PERIOD_S
         )
         head = snapshot.document(stamp, None, self._why) | {"config_sha256": self._config}
-        published.write(snapshot.text(head, (), None, status=self._status, cluster="null"))
+        events = self._events.look()
+        published.write(snapshot.text(head, events, None, status=self._status, cluster="null"))
 
     def _read(self) -> Applied | None:
         """Return what is applied; the record is read if it is another one than before."""
@@ -123,6 +129,22 @@ class Onlooker:
         self._drift = tuple(map(public, facts.inspect(applied)))
         self._seen, self._compared_at = seen, now
         self._cost = time.thread_time() - spent
+
+
+class _Events:
+    """The last of what the file of events has."""
+
+    def __init__(self) -> None:
+        self._reader = Reader(EventFile())
+        self._last: deque[Event] = deque(maxlen=_LAST)
+
+    def look(self) -> tuple[Event, ...]:
+        """Return them, as far as the file can be read."""
+        with suppress(OSError):
+            for one in self._reader.more():
+                event = Event(one["number"], one["time"], one["kind"], public(one["text"]))
+                self._last.append(event)
+        return tuple(self._last)
 
 
 def _counted(name: str) -> load.Counted:
