@@ -144,7 +144,10 @@ def test_a_start_that_can_not_be(
 
 
 NOT_YET = {  # what is done to the host before its agent starts, and what ends that
-    "no interface": ("ip link set eth0 down name away", "ip link set away name eth0 up"),
+    "no interface": (
+        "ip link set eth0 down; ip link set eth0 name away",
+        "ip link set away name eth0 up",
+    ),
     "down": ("ip link set eth0 down", "ip link set eth0 up"),
 }
 

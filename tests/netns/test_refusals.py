@@ -16,12 +16,15 @@ from vipnft.lab.lab import Lab
 from vipnft.model import Mode
 
 LISTEN_ON_ETH0 = "ip link set eth0 address 02:bf:c0:00:02:64"
+RENAMED = "ip link set eth0 down; ip link set eth0 name"
+"""Not in one command: Debian 12's kernel renames nothing that is up, and does that first."""
 LAN = """
     ip link add lan link eth0 address 02:00:00:00:07:01 type macvlan mode bridge
-    ip link set eth0 down name other; ip link set other up; ip link set lan name eth0 up
+    ip link set eth0 down; ip link set eth0 name other; ip link set other up
+    ip link set lan name eth0 up
 """
 BAD = {
-    "interface missing": ("ip link set eth0 down name eth9", "eth0 is not on this machine"),
+    "interface missing": (f"{RENAMED} eth9", "eth0 is not on this machine"),
     "interface down": ("ip link set eth0 down", "eth0 is down"),
     "VIP on the host's interface": (
         "ip addr add 192.0.2.100/24 dev eth0",
@@ -52,12 +55,11 @@ BAD = {
         "eth0 is a port of a bridge",
     ),
     "the interface is the loopback": (
-        "ip link set eth0 down name eth9; ip link set lo down name eth0; ip link set eth0 up",
+        f"{RENAMED} eth9; ip link set lo down; ip link set lo name eth0; ip link set eth0 up",
         "eth0 is the loopback interface",
     ),
     "another name of the interface": (
-        "ip link set eth0 down name eth9;"
-        "ip link property add dev eth9 altname eth0; ip link set eth9 up",
+        f"{RENAMED} eth9;ip link property add dev eth9 altname eth0; ip link set eth9 up",
         "eth0 is another name of eth9",
     ),
     "another interface has the listen MAC": (
@@ -65,7 +67,7 @@ BAD = {
         "v0 has the listen MAC",
     ),
     "no Ethernet": (
-        "ip link set eth0 down name away; ip tuntap add eth0 mode tun; ip link set eth0 up",
+        f"{RENAMED} away; ip tuntap add eth0 mode tun; ip link set eth0 up",
         "eth0 has no Ethernet addresses",
     ),
     "IPv6 is off": (

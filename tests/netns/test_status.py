@@ -113,7 +113,10 @@ def test_check_finds_nothing_wrong_in_the_lab(lab_up: LabUp) -> None:
     ("script", "named"),
     [
         ("ip link set eth0 down", "FAIL  eth0 is down"),
-        ("ip link set eth0 down name eth9", "FAIL  interface eth0 is not on this machine"),
+        (
+            "ip link set eth0 down; ip link set eth0 name eth9",
+            "FAIL  interface eth0 is not on this machine",
+        ),
         (
             "ip addr add 192.0.2.100/24 dev eth0",
             "FAIL  192.0.2.100 is an address of this host's eth0",
