@@ -17,7 +17,7 @@ demo: setup ## run the main job in a lab, in switch mode, then in hub mode (root
 	@$(BIN)/vipnft lab demo --hub
 
 test: setup-test check ## every test, on the real kernel (root)
-	@$(BIN)/pytest tests/netns tests/contract -k 'netns or etcd' -m 'not long' -n 4 --dist worksteal
+	@$(BIN)/pytest tests/netns tests/contract -k 'netns or etcd' -m 'not long' -n 5 --dist worksteal
 
 long: setup-test ## more of what tests sample, such as all odd packets in all modes (root)
 	@$(BIN)/pytest tests/netns -m long -n 2 --dist worksteal
