@@ -63,11 +63,12 @@ def shell(lab: Lab, node: str, script: str) -> str:
 
 
 # Everything that `apply` could have changed, less counters and remaining lifetimes; once the kernel
-# is through with new IPv6 addresses, which it joins to their groups in its own time; in which it
-# also finds out that a new interface is up.
+# is through with new IPv6 addresses, which it joins to their groups in its own time. Whether a new
+# interface has a carrier it finds out in its own time, too: that is left out.
 SNAPSHOT = r"""
 for _ in $(seq 100); do ip -6 addr show up tentative | grep -q inet6 || break; sleep 0.02; done
-{ ip -d link; ip addr | grep -v valid_lft; } | sed 's/ state UNKNOWN / state UP /'
+{ ip -d link; ip addr | grep -v valid_lft; } |
+    sed -E 's/ state [A-Z]+//; s/NO-CARRIER,|,LOWER_UP//'
 ip route show table all; ip -6 route show table all
 ip rule; ip -6 rule; bridge fdb; ip maddr; ip -6 neigh show proxy
 nft -s list ruleset | sed -E 's/ timeout [0-9dhms]+//g'
