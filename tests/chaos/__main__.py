@@ -7,6 +7,7 @@ was not seen.
 
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -47,8 +48,8 @@ def main() -> None:
     chosen = options(sys.argv[1:])
     case = f"{'etcd' if chosen.etcd else 'SQLite'}, {chosen.loss}"
     print(f"chaos over {case}: {chosen.minutes:g} minutes, seed {chosen.seed}", flush=True)
-    with tempfile.TemporaryDirectory() as where:
-        outcome = run(chosen, Path(where))
+    where = Path(tempfile.mkdtemp(prefix="chaos-"))
+    outcome = run(chosen, where)
     found = report.figures(
         outcome.verdict,
         outcome.storm.done,
@@ -57,6 +58,10 @@ def main() -> None:
         seed=chosen.seed,
     )
     print(report.text(found, outcome.verdict, outcome.broken))
+    if outcome.is_well:
+        shutil.rmtree(where)
+    else:
+        print(f"what agents and etcd said: {where}")
     if outcome.is_well and chosen.minutes >= _KEPT_MINUTES:
         report.store(case, found)
     sys.exit(not outcome.is_well)

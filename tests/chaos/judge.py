@@ -95,7 +95,7 @@ class Judge:
         )
         for at, line in self._given():
             found.given.append(line)
-            found.around += self._around(at, set(self._hosts))
+            found.around += self._around(at)
         told = float("-inf")
         for question in ledger.unanswered:
             whose = self._whose(question, ledger)
@@ -105,17 +105,18 @@ class Judge:
             found.unexplained.append(self._line(question, whose))
             if question.asked > told + _NEAR_S:
                 told = question.asked
-                found.around += self._around(told, whose)
+                found.around += self._around(told)
         return found
 
-    def _around(self, at: float, whose: set[str]) -> Iterator[str]:
-        """Yield what was going on, and what those hosts' agents said."""
+    def _around(self, at: float) -> Iterator[str]:
+        """Yield when that was, what was going on, and what all agents said."""
+        yield f"around {at - self._began:.2f} s:"
         for fault in self._faults:
             if fault.begin - _NEAR_S < at < fault.end + _NEAR_S:
                 span = f"{fault.begin - self._began:.2f} to {fault.end - self._began:.2f} s"
                 yield f"{span}: {fault.kind}, {' '.join(fault.hosts)}"
         for when, host, line in self._seen.notes:
-            if host in whose and abs(when - at) < _NEAR_S:
+            if abs(when - at) < _NEAR_S:
                 yield f"{when - self._began:.2f} s: {host} says: {line}"
 
     def _from(self, faults: Sequence[Done]) -> Iterator[Window]:

@@ -49,7 +49,7 @@ def text(found: Mapping[str, Any], verdict: Verdict, broken: list[str]) -> str:
         *(f"  TWICE: {one}" for one in verdict.double[:SHOWN]),
         *(f"  UNEXPLAINED: {one}" for one in verdict.unexplained[:SHOWN]),
         *(f"  GIVEN TO THE SILENT: {one}" for one in verdict.given[:SHOWN]),
-        *(f"    {one}" for one in verdict.around[:SHOWN]),
+        *(f"    {one}" for one in verdict.around),
         *(f"  BROKEN: {one}" for one in broken[:SHOWN]),
         f"control, a forged lease: {found['control']} answered twice",
     ]
