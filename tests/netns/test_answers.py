@@ -26,6 +26,12 @@ from vipnft.lab.tally import Tally
 from vipnft.model import Mode
 
 CLIENTS = 1000
+MUTE = (
+    "nft 'table ip6 mute { chain c { type filter hook prerouting priority raw;"
+    " ip6 daddr 2001:db8::2:0/112 drop; }; }'"
+)
+"""The router, counted at, passes nothing on to neighbours that are not there: it would look for
+each of them, and the kernel has room for 1,024 at once, in all network namespaces together."""
 SIZES = (2, 3, 4, 5, 7, 8)
 CASES = [
     *((mode, hosts) for mode in (Mode.HUB, Mode.SWITCH) for hosts in SIZES),
@@ -50,6 +56,7 @@ def test_every_client_is_answered_exactly_once(
         with Wire(lab, "router", keep=True) as wire:
             http = asked(lab, "http_client.py", four) | asked(lab, "http_client.py", six, VIP6)
             dns = asked(lab, "dns_client.py", four) | asked(lab, "dns_client.py", six, VIP6)
+            shell(lab, "router", MUTE)
             send(lab, "router", *map(arp, askers))
             send(lab, "router", *map(solicitation, neighbours))
             wire.until(lambda t: sum(a.asker in set(askers) for a in t.arp_replies) >= CLIENTS)
