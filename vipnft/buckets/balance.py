@@ -97,6 +97,8 @@ def even(owners: Sequence[str], loads: Sequence[float], weights: Mapping[str, in
     before = shares(owners, loads, weights)
     lowest = least(loads, weights)
     target = _target(owners, loads, weights)
+    if max(shares(target, loads, weights).values()) > max(before.values()):
+        target = tuple(owners)
     found = moves(owners, target)
     parties = {host for move in found for host in (move.source or "", move.target)}
     after = shares(target, loads, weights)

@@ -6,7 +6,7 @@ Rule 1: what is least possible is computed here by trying everything.
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.bench.balance import Scene, day, moved, settle
@@ -41,6 +41,7 @@ SPREADS = spreads()
 
 
 @given(SPREADS)
+@example((("a", "a"), [1.0, 1.0], {"a": 5, "b": 1, "c": 1, "d": 2, "e": 2}))
 def test_evening_makes_nobody_busier_than_the_busiest_was(
     spread: tuple[tuple[str, ...], list[float], dict[str, int]],
 ) -> None:
