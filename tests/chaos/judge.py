@@ -96,16 +96,21 @@ class Judge:
         for at, line in self._given():
             found.given.append(line)
             found.around += self._around(at)
-        told = float("-inf")
+        moments: list[list[tuple[float, set[str]]]] = []
         for question in ledger.unanswered:
             whose = self._whose(question, ledger)
             if kind := self._explained(question, whose):
                 found.explained[kind] += 1
                 continue
             found.unexplained.append(self._line(question, whose))
-            if question.asked > told + _NEAR_S:
-                told = question.asked
-                found.around += self._around(told)
+            if not moments or question.asked > moments[-1][0][0] + _NEAR_S:
+                moments.append([])
+            moments[-1].append((question.asked, whose))
+        for moment in moments:
+            hosts = sorted(set[str]().union(*(whose for _, whose in moment)))
+            last = max(asked for asked, _ in moment) - self._began
+            found.around.append(f"{len(moment)} until {last:.2f} s, of {', '.join(hosts)}:")
+            found.around += self._around(moment[0][0])
         return found
 
     def _around(self, at: float) -> Iterator[str]:

@@ -57,21 +57,21 @@ class Answers:
             if asked.kind is Kind.CALL:
                 return asked.answer(Kind.ECHO).sealed(contact.secret, self._secret)
             if asked.kind is Kind.INQUIRY:
-                kind = Kind.WOULD if self._would(asked) else Kind.REFUSAL
-                return asked.answer(kind).sealed(contact.secret, self._secret)
+                return self._said(asked, Kind.WOULD).sealed(contact.secret, self._secret)
             return self._judged(asked, contact.secret) if asked.kind is Kind.QUESTION else None
 
-    def _would(self, asked: Datagram) -> bool:
-        return self._ground.promises(asked.sender, asked.version, asked.part)
+    def _said(self, asked: Datagram, yes: Kind) -> Datagram:
+        """Return what is said to a question: `yes`, or why not."""
+        why = self._ground.refusal(asked.sender, asked.version, asked.part)
+        return asked.answer(yes) if why is None else asked.answer(Kind.REFUSAL, why)
 
     def _judged(self, asked: Datagram, secret: str) -> bytes | None:
         last = self._last.get(asked.sender)
         if last is not None and last.secret == secret and asked.counter <= last.counter:
             return last.answer if asked.counter == last.counter else None
-        kind = Kind.REFUSAL
-        if self._would(asked):
-            kind = Kind.PROMISE
+        said = self._said(asked, Kind.PROMISE)
+        if said.kind is Kind.PROMISE:
             self._promised[asked.sender] = self._clock()
-        answer = asked.answer(kind).sealed(secret, self._secret)
+        answer = said.sealed(secret, self._secret)
         self._last[asked.sender] = _Last(secret, asked.counter, answer)
         return answer

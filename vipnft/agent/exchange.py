@@ -115,7 +115,8 @@ class Exchange:
     def ask(self, asked: Ask) -> frozenset[str]:
         """Ask other agents to promise; return those that did."""
         done = self._promises.ask(asked, self._timeout) if self._promises else frozenset()
-        self.renewal.asked(done, asked.contacts.keys() - done)
+        why = self._promises.refused if self._promises else {}
+        self.renewal.asked(done, {host: why.get(host) for host in asked.contacts.keys() - done})
         return done
 
     def stand(self, on: Stand) -> Mapping[str, float]:

@@ -33,20 +33,20 @@ _SHOWN = 16  # of the hosts that don't hear, at most
 
 @dataclass(slots=True)
 class _Open:
-    """The question that is open: what an answer has to say, to whom it was put, and who did; `yes`
-    is what kind of answer a promise is."""
+    """The question that is open: what an answer has to say, to whom it was put, who promised, and
+    who refused, why; `yes` is what kind of answer a promise is."""
 
     counter: int = 0
     nonce: bytes = b""
     contacts: Mapping[str, Contact] = field(default_factory=dict)
     promised: set[str] = field(default_factory=set)
-    refused: set[str] = field(default_factory=set)
+    refused: dict[str, int] = field(default_factory=dict)
     yes: Kind = Kind.PROMISE
 
     @property
     def left(self) -> set[str]:
         """Who has not answered."""
-        return set(self.contacts) - self.promised - self.refused
+        return set(self.contacts) - self.promised - self.refused.keys()
 
 
 class _Calls:
@@ -100,6 +100,7 @@ class Promises:
         self._over = False
         self._thread = threading.Thread(target=self._run, name="promises", daemon=True)
         self.why = ""
+        self.refused: Mapping[str, int] = {}  # who refused when asked last, and why
 
     def __enter__(self) -> Self:
         start_apart(self._thread)
@@ -151,6 +152,7 @@ class Promises:
                 self._changed.wait_for(lambda: not one.left, min(within / _TIMES, until - now))
         with self._changed:
             self._open = _Open()
+            self.refused = dict(one.refused)
             return frozenset(one.promised)
 
     def _put(self, kind: Kind, host: str, one: _Open, asked: Ask | None = None) -> None:
@@ -203,6 +205,9 @@ class Promises:
             if said.kind is Kind.ECHO:
                 self._calls.echoed(said)
             elif (said.counter, said.nonce) == (one.counter, one.nonce):
-                (one.promised if said.kind is one.yes else one.refused).add(said.sender)
+                if said.kind is one.yes:
+                    one.promised.add(said.sender)
+                else:
+                    one.refused[said.sender] = said.version
                 self._changed.notify_all()
             return True

@@ -9,12 +9,18 @@ Rule 4: who goes on by promises says so, and who is silent, whose promise he lac
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+from vipnft.agreement.promises import Reason
 from vipnft.model import StoreLoss
 
 _AGAIN_S = 60.0
 _SHOWN = 3  # of many hosts
+_WHY: dict[int, str] = {
+    Reason.BEGUN: "it has only begun",
+    Reason.TAKES_OVER: "it takes over from this host",
+    Reason.TAKEN: "by a newer table buckets here are others'",
+}
 
 
 class Renewal:
@@ -30,7 +36,8 @@ class Renewal:
         self._out = self._told = False  # it has ended; it was said
         self._said = -math.inf
         self._why = ""  # the last beat failed
-        self._asked: tuple[Collection[str], Collection[str]] = ((), ())  # who promised, who didn't
+        # Who promised; who didn't, and why.
+        self._asked: tuple[Collection[str], Mapping[str, int | None]] = ((), {})
 
     def armed(self, lease: float, now: float) -> None:
         """Note that a slot is armed for so many seconds."""
@@ -40,8 +47,8 @@ class Renewal:
         """Note that the store did what it was asked to write."""
         self._made = True
 
-    def asked(self, promised: Collection[str], lacking: Collection[str]) -> None:
-        """Note who promised not to take over, and who didn't."""
+    def asked(self, promised: Collection[str], lacking: Mapping[str, int | None]) -> None:
+        """Note who promised not to take over, and who didn't, with the Reason; None: no answer."""
         self._asked = promised, lacking
 
     def granted(self, now: float) -> str:
@@ -67,7 +74,7 @@ class Renewal:
         recent = now - self._said < _AGAIN_S
         if self._since is None:
             self._since, self._silent = now, 0.0
-            self._told, self._asked = False, ((), ())
+            self._told, self._asked = False, ((), {})
             if not self._is_over(now) and (asks or recent):
                 return ""
             return self._say(f"{why}; {self._then(now)}", now)
@@ -135,9 +142,18 @@ class Renewal:
             return f"no beat for {self.away(now):.1f} s"
         if self._ends == -math.inf:
             return f"silent: no beat for {self.away(now):.1f} s"
-        lacking = self._asked[1]
-        promise = f" ({_names(lacking)} didn't promise)" if lacking else ""
+        promise = f" ({_refusals(self._asked[1])})" if self._asked[1] else ""
         return f"SILENT for {now - self._ends:.1f} s, as the lease is not renewed{promise}"
+
+
+def _refusals(lacking: Mapping[str, int | None]) -> str:
+    """Return who did not promise, and why."""
+    hosts: dict[str, list[str]] = {}
+    for host, why in lacking.items():
+        hosts.setdefault("no answer" if why is None else _WHY.get(why, ""), []).append(host)
+    return "; ".join(
+        f"{_names(some)} didn't promise{why and ': '}{why}" for why, some in sorted(hosts.items())
+    )
 
 
 def _names(hosts: Collection[str]) -> str:

@@ -47,7 +47,8 @@ class Kind(enum.IntEnum):
 class Datagram:
     """What one host says to another. `counter` rises from one question of a life's to the next,
     and with `nonce`, 8 random bytes, ties an answer to its question. A question has the `version`
-    of the table that its sender goes by, and the digest of his `part` in it."""
+    of the table that its sender goes by, and the digest of his `part` in it; a refusal has in that
+    place why: see promises.Reason."""
 
     kind: Kind
     sender: str
@@ -69,10 +70,10 @@ class Datagram:
         )
         return head + b"".join(words)
 
-    def answer(self, kind: Kind) -> "Datagram":
+    def answer(self, kind: Kind, why: int = 0) -> "Datagram":
         """Return the answer to this one."""
         return replace(
-            self, kind=kind, sender=self.receiver, receiver=self.sender, version=0, part=""
+            self, kind=kind, sender=self.receiver, receiver=self.sender, version=why, part=""
         )
 
     @classmethod

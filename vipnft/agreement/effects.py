@@ -52,14 +52,12 @@ class Adopt:
     @functools.cached_property
     def owned(self) -> frozenset[int]:
         """Buckets that are mine, those being joined with them."""
-        owners = self.table.owners if self.table else ()
-        return frozenset(b for b, owner in enumerate(owners) if owner == self.me)
+        return self.table.owned(self.me) if self.table else frozenset()
 
     @functools.cached_property
     def draining(self) -> frozenset[int]:
         """Buckets of others in which my connections go on."""
-        drains = self.table.drains if self.table else {}
-        return frozenset(b for b, hosts in drains.items() if self.me in hosts) - self.owned
+        return self.table.draining(self.me) if self.table else frozenset()
 
     @functools.cached_property
     def part(self) -> str:

@@ -6,15 +6,13 @@ Rule 2: no clock, socket or kernel here. Who asks was authenticated by its conta
         answer is given by the ground that stands at that moment, whatever the agent is waiting for.
 """
 
+import enum
 import hashlib
 from collections.abc import Collection, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vipnft.agreement.records import TABLE, Contact, Table, members
 from vipnft.model import Snapshot
-
-_PARTS = 4
-"""Of each host, by the newest tables: a host that is slow to hear has one of the last."""
 
 
 def part(owned: Collection[int], draining: Collection[int]) -> str:
@@ -29,47 +27,47 @@ def are_all(asked: Set[str], promised: Set[str]) -> bool:
     return asked <= promised
 
 
+class Reason(enum.IntEnum):
+    """Why nothing is promised; UNSAID by older agents."""
+
+    UNSAID = 0
+    BEGUN = 1
+    TAKES_OVER = 2
+    TAKEN = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """By what a host promises: `version` is of the newest table that it has seen, `parts` what
-    each host may hold by that one; `contacts` tell whom it knows, and the life that is to ask."""
+    """By what a host promises: `table` is the newest that it has seen, of a `version`; `contacts`
+    tell whom it knows, and the life that is to ask; `quiet` hosts have heard nothing for long."""
 
     willing: bool = False
     refused: frozenset[str] = frozenset()
     version: int = 0
-    parts: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    table: Table | None = None
+    quiet: frozenset[str] = frozenset()
     contacts: Mapping[str, Contact] = field(default_factory=dict)
 
-    def promises(self, asker: str, version: int, part: str) -> bool:
-        """Tell whether a promise is given to a host whose kernel holds `part`, by that `version`
-        of the table."""
-        return (
-            self.willing
-            and asker in self.contacts
-            and self.spares(asker)
-            and self.is_current(asker, version, part)
-        )
+    def refusal(self, asker: str, version: int, held: str) -> Reason | None:
+        """Return why nothing is promised to a host whose kernel holds this part, by that `version`
+        of the table; None if it is promised."""
+        if not self.willing or asker not in self.contacts:
+            return Reason.BEGUN
+        if not self.spares(asker):
+            return Reason.TAKES_OVER
+        return None if self.is_current(asker, version, held) else Reason.TAKEN
 
     def spares(self, asker: str) -> bool:
         """Tell whether no takeover from the asker is under way, or of unknown outcome (F4)."""
         return asker not in self.refused
 
-    def is_current(self, asker: str, version: int, part: str) -> bool:
+    def is_current(self, asker: str, version: int, held: str) -> bool:
         """Tell whether nothing can have been taken from the asker that its kernel holds (F5)."""
-        return version >= self.version or part in self.parts.get(asker, frozenset())
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What a table gives a host; its digest is what `part` says of both."""
-
-    owned: Set[int]
-    draining: Set[int]
-    digest: str
-
-    def is_within(self, newer: "_Part") -> bool:
-        """Tell whether who holds this has nothing that a newer table has taken from it."""
-        return self.owned <= newer.owned and self.draining <= newer.owned | newer.draining
+        if version >= self.version or self.table is None:
+            return version >= self.version
+        # What a quiet host was given meanwhile, nobody serves: better that it is taken over from.
+        spared = asker not in self.quiet and self.table.spared(asker, version)
+        return spared or held == part(self.table.owned(asker), self.table.draining(asker))
 
 
 class Pledges:
@@ -77,65 +75,46 @@ class Pledges:
 
     def __init__(self, me: str) -> None:
         self._me = me
-        self._willing = False
-        self._refused: frozenset[str] = frozenset()
-        self._version = 0
-        self._held: dict[str, list[_Part]] = {}  # what each host may hold, the newest first
-        self.contacts: dict[str, Contact] = {}
+        self._ground = Ground()
+
+    @property
+    def contacts(self) -> Mapping[str, Contact]:
+        """Whom this host knows, and where each is asked."""
+        return self._ground.contacts
 
     def fence(self) -> None:
         """Know that nothing which this host sent earlier can be done any more (F7, F4)."""
-        self._willing, self._refused = True, frozenset()
+        self._ground = replace(self._ground, willing=True, refused=frozenset())
 
     def lapse(self) -> None:
         """Promise nothing, before there is a fence."""
-        self._willing = False
+        self._ground = replace(self._ground, willing=False)
 
     def refuse(self, hosts: frozenset[str]) -> None:
         """Promise nothing to hosts from which this one is to take over, until it is known what
         became of that."""
-        self._refused |= hosts
+        self._ground = replace(self._ground, refused=self._ground.refused | hosts)
 
     def spare(self, hosts: frozenset[str]) -> None:
         """Know what became of a takeover."""
-        self._refused -= hosts
+        self._ground = replace(self._ground, refused=self._ground.refused - hosts)
 
     def look(self, snapshot: Snapshot, quiet: Collection[str]) -> None:
         """Learn whom to know, and what each may hold; `quiet` hosts have heard nothing for long."""
+        contacts = dict(self._ground.contacts)
         for host, member in members(snapshot).items():
             if member.contact is None or host == self._me:
-                self.contacts.pop(host, None)
+                contacts.pop(host, None)
             else:
-                self.contacts[host] = member.contact
+                contacts[host] = member.contact
         entry = snapshot.get(TABLE)
         if entry is None:
-            self._willing, self._held = False, {}
-        elif entry.version != self._version:
-            self._version = entry.version
-            self._follow(Table.load(entry.value))
-        for host in quiet:
-            # What it was given meanwhile, nobody serves: better that it is taken over from.
-            self._held[host] = self._held.get(host, [])[:1]
-
-    def _follow(self, table: Table) -> None:
-        newest: dict[str, tuple[set[int], set[int]]] = {}
-        for bucket, owner in enumerate(table.owners):
-            newest.setdefault(owner, (set(), set()))[0].add(bucket)
-        for bucket, hosts in table.drains.items():
-            for host in hosts - {table.owners[bucket]}:
-                newest.setdefault(host, (set(), set()))[1].add(bucket)
-        held = {}
-        for host in {*newest, *self._held}:
-            owned, draining = newest.get(host, (set(), set()))
-            before = self._held.get(host, [])
-            if before and (before[0].owned, before[0].draining) == (owned, draining):
-                held[host] = before  # most have what they had, and digests take time
-                continue
-            now = _Part(owned, draining, part(owned, draining))
-            held[host] = [now, *(one for one in before if one.is_within(now))][:_PARTS]
-        self._held = held
+            self.lapse()
+        else:
+            table, version = Table.load(entry.value), entry.version
+            self._ground = replace(self._ground, table=table, version=version)
+        self._ground = replace(self._ground, quiet=frozenset(quiet), contacts=contacts)
 
     def ground(self) -> Ground:
         """Return by what to promise from now on."""
-        parts = {h: frozenset(one.digest for one in held) for h, held in self._held.items()}
-        return Ground(self._willing, self._refused, self._version, parts, dict(self.contacts))
+        return self._ground

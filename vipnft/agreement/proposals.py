@@ -42,16 +42,17 @@ class Proposals:
         lost = peers.lost(said)
         scales = self._scales(said, fellows, shares, living.keys() - quiet, old)
         target = self.outlook.target(shares, old.owners, known.real, quiet - lost, scales)
-        if step := self._takeover(old, target, lost, said):
+        if step := self._takeover(known, target, lost, said):
             return step
         timely = self.outlook.beat(shares, old.owners, target)
         given = self._given(old, target, said)
         if given and (timely or wish.cut_off):
             why = self.outlook.why
-            return giving(old, target, given, p.me, drain=not wish.cut_off, why=why)
+            drain = not wish.cut_off
+            return giving(old, known.version, target, given, p.me, drain=drain, why=why)
         over = frozenset(b for b in wish.drained if p.me in old.drains.get(b, frozenset()))
         if over:
-            return drained(old, over, p.me)
+            return drained(old, known.version, over, p.me)
         return None
 
     def is_idle(self, said: Reply, table: Table | None) -> bool:
@@ -108,12 +109,13 @@ class Proposals:
         """Return the keys of those that may be given anything: the cluster file's hosts."""
         return {h: m for h, m in members(said.snapshot).items() if h in self._params.hosts}
 
-    def _takeover(self, old: Table, target: Owners, lost: set[str], said: Reply) -> Step | None:
-        gone = lost & old.parties
-        if not gone:
+    def _takeover(self, known: Known, target: Owners, lost: set[str], said: Reply) -> Step | None:
+        old = known.table
+        if old is None or not (gone := lost & old.parties):
             return None
         silent = max(self._peers.silence(host, said.now) for host in gone)
-        return takeover(old, target, {h: self._peers.version(h) for h in gone}, silent)
+        dead = {h: self._peers.version(h) for h in gone}
+        return takeover(old, known.version, target, dead, silent)
 
     def _given(self, old: Table, target: Owners, said: Reply) -> frozenset[int]:
         """Return which of my buckets are another's next, who beats and can hear of it."""

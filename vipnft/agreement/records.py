@@ -15,9 +15,10 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any
 
 from vipnft.agreement.loads import Load
+from vipnft.agreement.values import document, flag, names, number, seconds, sequence, word
 from vipnft.errors import VipnftError
 from vipnft.model import MAX_BUCKETS, NAME, Owners, Snapshot
 
@@ -30,8 +31,6 @@ _KEY_BYTES = 4096
 _MEMBER_BYTES = 128 << 10  # it names every host
 _ADDRESSES = 8  # of one host at which it is asked, at most
 _SECRET = re.compile(r"[0-9a-f]{32}")
-_WORD_CHARS = 100
-_LEASE_S = (0.2, 60.0)  # least and most, as a cluster file may have it
 _MOST_WEIGHT = 1000
 _MOST = 2**63 - 1  # of what is counted
 _NAMED = re.compile(NAME)
@@ -44,11 +43,17 @@ class AgreementError(VipnftError):
 
 @dataclass(frozen=True)
 class Table:
-    """Who owns each bucket, and who may still drain it; `deal` names how clients become buckets."""
+    """Who owns each bucket, and who may still drain it; `deal` names how clients become buckets.
+
+    `takeovers`: by host, the version of the last table on which it was taken over from; those
+    before `since` are not told (None: nor are any, as where an older agent wrote it).
+    """
 
     owners: Owners
     drains: Mapping[int, frozenset[str]] = field(default_factory=dict)
     deal: str = ""
+    since: int | None = None
+    takeovers: Mapping[str, int] = field(default_factory=dict)
 
     @functools.cached_property
     def drainers(self) -> frozenset[str]:
@@ -60,11 +65,52 @@ class Table:
         """Every host that owns or drains anything."""
         return self.drainers.union(self.owners)
 
+    def owned(self, host: str) -> frozenset[int]:
+        """Return which buckets are a host's, those that it joins with them."""
+        return frozenset(b for b, owner in enumerate(self.owners) if owner == host)
+
+    def draining(self, host: str) -> frozenset[int]:
+        """Return which of others' buckets a host drains."""
+        mine = (b for b, hosts in self.drains.items() if host in hosts)
+        return frozenset(b for b in mine if self.owners[b] != host)
+
+    def then(
+        self,
+        version: int,
+        owners: Owners,
+        drains: Mapping[int, frozenset[str]],
+        dead: Collection[str] = (),
+    ) -> "Table":
+        """Return what this one, of a `version`, becomes; all is taken from the `dead`."""
+        return Table(
+            owners,
+            {b: hosts for b, hosts in drains.items() if hosts},
+            self.deal,
+            version if self.since is None else self.since,
+            {**self.takeovers, **dict.fromkeys(dead, version)},
+        )
+
+    def spared(self, host: str, version: int) -> bool:
+        """Tell whether nobody took anything from a host since the table of that version. What it
+        gave away, and what it drained, had left its kernel before (see steps)."""
+        return (
+            self.since is not None
+            and version >= self.since
+            and version > self.takeovers.get(host, 0)
+        )
+
     def dump(self) -> bytes:
         """Return it as the store holds it."""
         drains = {str(b): sorted(hosts) for b, hosts in sorted(self.drains.items()) if hosts}
         return json.dumps(
-            {"format": _FORMAT, "deal": self.deal, "owners": self.owners, "drains": drains}
+            {
+                "format": _FORMAT,
+                "deal": self.deal,
+                "owners": self.owners,
+                "drains": drains,
+                "since": self.since,
+                "takeovers": dict(self.takeovers),
+            }
         ).encode()
 
     def require(self, deal: str, buckets: int) -> None:
@@ -81,7 +127,7 @@ class Table:
     def load(cls, value: bytes) -> "Table":
         """Read what `dump` wrote; AgreementError says what is wrong with anything else."""
         try:
-            found = _document(value, _TABLE_BYTES)
+            found = document(value, _TABLE_BYTES)
             known = found["format"]
             if known != _FORMAT and isinstance(known, int):
                 raise AgreementError(
@@ -90,14 +136,21 @@ class Table:
                     if known > _FORMAT
                     else "upgrade all hosts: stop their agents, delete the table's key, start them",
                 )
-            owners = tuple(_list(found["owners"]))
-            drains = {int(b): frozenset(_list(hosts)) for b, hosts in found["drains"].items()}
+            owners = tuple(sequence(found["owners"]))
+            drains = {int(b): frozenset(sequence(hosts)) for b, hosts in found["drains"].items()}
             if not 0 < len(owners) <= MAX_BUCKETS or not all(0 <= b < len(owners) for b in drains):
                 raise ValueError("a bucket without an owner")
             for name in set(owners).union(*drains.values()):
                 if not _OWNER.fullmatch(name):
                     raise ValueError("an owner that no file could name")
-            return cls(owners, drains, _text(found["deal"]))
+            since, takeovers = found.get("since"), found.get("takeovers", {})
+            return cls(
+                owners,
+                drains,
+                word(found["deal"]),
+                None if since is None else number(since, _MOST),
+                {host: number(version, _MOST) for host, version in takeovers.items()},
+            )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise AgreementError(
                 f"the table in the store is corrupt ({type(error).__name__}: {str(error)[:80]!r})",
@@ -171,19 +224,19 @@ class Member:
     def load(value: bytes) -> "Member | None":
         """Read what `dump` wrote; None for anything else: no agent beats there."""
         try:
-            found = _document(value, _MEMBER_BYTES)
+            found = document(value, _MEMBER_BYTES)
             contact = _contact(found.get("contact"))
             return Member(
-                _text(found["incarnation"]),
-                _number(found["beat"], _MOST),
-                _seconds(found["lease"]),
-                _number(found["weight"], _MOST_WEIGHT),
+                word(found["incarnation"]),
+                number(found["beat"], _MOST),
+                seconds(found["lease"]),
+                number(found["weight"], _MOST_WEIGHT),
                 Standing(found["standing"]),
-                _flag(found["hold"]) and contact is None,
-                _number(found.get("taken", 0), _MOST),
-                _names(found.get("knows", [])),
+                flag(found["hold"]) and contact is None,
+                number(found.get("taken", 0), _MOST),
+                names(found.get("knows", [])),
                 contact,
-                _names(found.get("unheard", [])),
+                names(found.get("unheard", [])),
                 _carries(found.get("carries", "")),
             )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
@@ -216,84 +269,23 @@ class Order:
     def read(cls, value: bytes) -> "Order | None":
         """Read what `dump` wrote; None for anything else."""
         try:
-            found = _document(value, _KEY_BYTES)
+            found = document(value, _KEY_BYTES)
             weight, off = found["weight"], found.get("off")
             return cls(
-                None if weight is None else _number(weight, _MOST_WEIGHT),
-                _flag(found["drained"]),
-                None if off is None else _number(off, _MOST),
+                None if weight is None else number(weight, _MOST_WEIGHT),
+                flag(found["drained"]),
+                None if off is None else number(off, _MOST),
             )
         except (ValueError, KeyError, TypeError):
             return None
-
-
-def _document(value: bytes, most: int) -> dict[str, Any]:
-    """Return a JSON object; ValueError if it is none, or longer than `most` bytes."""
-    if len(value) > most:
-        raise ValueError(f"more than {most} bytes")
-    try:
-        found = json.loads(value, parse_constant=_constant)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(found, dict):
-        raise ValueError("no object")
-    return found
-
-
-def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
-
-
-def _number(value: object, most: int) -> int:
-    """Return a whole number from 0 to `most`; ValueError for anything else."""
-    if type(value) is not int or not 0 <= value <= most:
-        raise ValueError("no such number")
-    return value
-
-
-def _flag(value: object) -> bool:
-    """Return true or false; ValueError for anything else."""
-    if type(value) is not bool:
-        raise ValueError("neither true nor false")
-    return value
-
-
-def _list(value: object) -> list[Any]:
-    """Return a list; ValueError for anything else."""
-    if not isinstance(value, list):
-        raise ValueError("no list")
-    return value
-
-
-def _seconds(value: Any) -> float:
-    """Return a lease that a file may have; ValueError for anything else."""
-    least, most = _LEASE_S
-    if type(value) not in {int, float} or not least <= value <= most:
-        raise ValueError("no such lease")
-    return float(value)
-
-
-def _text(value: object) -> str:
-    """Return a word of printable letters; ValueError for anything else."""
-    if not isinstance(value, str) or len(value) > _WORD_CHARS or not value.isprintable():
-        raise ValueError("no such word")
-    return value
-
-
-def _names(value: object) -> frozenset[str]:
-    """Return hosts' names; ValueError for what no file could name."""
-    found = _list(value)
-    if not all(isinstance(host, str) and _NAMED.fullmatch(host) for host in found):
-        raise ValueError("no such host")
-    return frozenset(found)
 
 
 def _contact(value: Any) -> Contact | None:
     """Return where a host is asked, if it says so; ValueError where nobody could be asked."""
     if value is None:
         return None
-    addresses = tuple(str(ipaddress.ip_address(_text(one))) for one in _list(value["addresses"]))
-    port, secret = _number(value["port"], 65535), _text(value["secret"])
+    addresses = tuple(str(ipaddress.ip_address(word(one))) for one in sequence(value["addresses"]))
+    port, secret = number(value["port"], 65535), word(value["secret"])
     if not 0 < len(addresses) <= _ADDRESSES or not port or not _SECRET.fullmatch(secret):
         raise ValueError("no such contact")
     return Contact(addresses, port, secret)

@@ -55,15 +55,16 @@ def prior(owners: Owners, real: Table | None) -> Owners:
     )
 
 
-def takeover(old: Table, target: Owners, dead: Mapping[str, int], silent: float) -> Step | None:
+def takeover(
+    old: Table, version: int, target: Owners, dead: Mapping[str, int], silent: float
+) -> Step | None:
     """Return the step that takes everything from the dead, by host the version that its key is
     to have still; None if nobody is left to take it. `silent`: for how many seconds."""
     owners = tuple(
         new if owner in dead else owner for owner, new in zip(old.owners, target, strict=True)
     )
-    table = Table(
-        owners, _some({b: hosts - set(dead) for b, hosts in old.drains.items()}), old.deal
-    )
+    drains = {b: hosts - set(dead) for b, hosts in old.drains.items()}
+    table = old.then(version, owners, drains, dead)
     if (table.owners, table.drains) == (old.owners, dict(old.drains)):
         return None
     why = f"took over from {_names(dead)}: silent for {silent:.2f} s"
@@ -74,7 +75,14 @@ def takeover(old: Table, target: Owners, dead: Mapping[str, int], silent: float)
 
 
 def giving(
-    old: Table, target: Owners, given: frozenset[int], me: str, *, drain: bool, why: str = ""
+    old: Table,
+    version: int,
+    target: Owners,
+    given: frozenset[int],
+    me: str,
+    *,
+    drain: bool,
+    why: str = "",
 ) -> Step:
     """Return the step that gives buckets of `me` to their next owners, to be drained or not."""
     owners = tuple(target[b] if b in given else o for b, o in enumerate(old.owners))
@@ -84,20 +92,16 @@ def giving(
         **{b: old.drains.get(b, frozenset()) - {target[b], me} | mine for b in given},
     }
     to = _names({target[b] for b in given})
-    table = Table(owners, _some(drains), old.deal)
+    table = old.then(version, owners, drains)
     because = f": {why}" if why else ""
     return Step(table, f"giving {len(given)} buckets to {to}{because}", {}, given, less=True)
 
 
-def drained(old: Table, over: frozenset[int], me: str) -> Step:
+def drained(old: Table, version: int, over: frozenset[int], me: str) -> Step:
     """Return the step that ends the drains of `me` that are over."""
     drains = {b: hosts - {me} if b in over else hosts for b, hosts in old.drains.items()}
-    table = Table(old.owners, _some(drains), old.deal)
+    table = old.then(version, old.owners, drains)
     return Step(table, f"{len(over)} buckets drained", {}, less=True)
-
-
-def _some(drains: Mapping[int, frozenset[str]]) -> dict[int, frozenset[str]]:
-    return {b: hosts for b, hosts in drains.items() if hosts}
 
 
 def _names(hosts: Collection[str]) -> str:

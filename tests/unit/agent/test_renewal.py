@@ -91,7 +91,7 @@ def promised(renewal: Renewal, now: float, *lacking: str) -> list[str]:
     """Arm, beat in vain, ask, and grant if all promise."""
     renewal.armed(1.0, now)
     said = [renewal.failed(NO_SPACE, now)]
-    renewal.asked({"b", "c"} - set(lacking), lacking)
+    renewal.asked({"b", "c"} - set(lacking), dict.fromkeys(lacking))
     if not lacking:
         said.append(renewal.granted(now + 0.01))
     return [line for line in said if line]
@@ -120,11 +120,13 @@ def test_beats_that_promises_make_up_for_are_a_line_a_minute() -> None:
 def test_a_promise_that_is_lacking_is_a_silence_that_names_it() -> None:
     renewal = served(StoreLoss.FAILSAFE)
     said = [line for n in range(1, 20) for line in promised(renewal, 100 + n / 5, "c")]
-    assert said == [f"SILENT for 0.0 s, as the lease is not renewed (c didn't promise): {NO_SPACE}"]
+    assert said == [
+        f"SILENT for 0.0 s, as the lease is not renewed (c didn't promise: no answer): {NO_SPACE}"
+    ]
     said = [line for n in range(20, 40) for line in promised(renewal, 100 + n / 5)]
     assert said == [f"for 3.8 s without the store, by the promises of b, c: {NO_SPACE}"]
     said = [line for n in range(40, 60) for line in promised(renewal, 100 + n / 5, "b")]
-    assert ["(b didn't promise)" in line for line in said] == [True]
+    assert ["(b didn't promise: no answer)" in line for line in said] == [True]
     assert beat(renewal, 112.0, refused=False) == [
         "the store answers again after 11.8 s, 6.2 s of them silent"
     ]
@@ -150,7 +152,7 @@ def test_many_hosts_are_few_names() -> None:
     renewal = served(StoreLoss.FAILSAFE)
     renewal.armed(1.0, 100.2)
     renewal.failed(NO_SPACE, 100.2)
-    renewal.asked([f"web{n}" for n in range(1, 9)], [])
+    renewal.asked([f"web{n}" for n in range(1, 9)], {})
     assert renewal.granted(100.2).endswith("by the promises of web1, web2, web3 and 5 more")
 
 

@@ -322,7 +322,7 @@ class World:
             known = other.ground.contacts.get(host.name)
             if (other.contact, known) != (contact, mine) or other.agent is None:
                 return  # one of them is another life
-            if other.ground.promises(host.name, version, part):
+            if other.ground.refusal(host.name, version, part) is None:
                 if question.asked.firm:
                     other.promised[host.name] = self.now * other.rate
                 self._send(name, host.name, lambda: question.promised.add(name))

@@ -48,7 +48,11 @@ def test_a_fault_explains_its_hosts_clients_in_its_time(loss: StoreLoss) -> None
         "13.10 s: ping of bucket 1, of web2",
         "10.10 s: ping of bucket 2, of web3",
     ]
-    assert found.around[:2] == ["around 9.90 s:", "10.00 to 12.00 s: agent killed, web2"]
+    assert found.around[:3] == [
+        "3 until 13.10 s, of web2, web3:",
+        "around 9.90 s:",
+        "10.00 to 12.00 s: agent killed, web2",
+    ]
 
 
 def test_a_fault_lasts_until_its_host_beats_again() -> None:
