@@ -17,7 +17,6 @@ Seen = Callable[[str], None]
 
 _ROOT = Path(__file__).parents[2]
 _RESULTS, _PAGE = _ROOT / "docs/machines.json", _ROOT / "docs/machines.md"
-_OUTCOMES = pytest.StashKey[list[report.Outcome]]()
 _FIRST = "tests.machines.test_01_install"
 _CASE = re.compile(r"^(.*)\[linux-([\d.]+)-?(.*)\]$")
 
@@ -80,17 +79,14 @@ def pytest_runtest_makereport(
             result=said.outcome,
             seen=", ".join(str(value) for key, value in said.user_properties if key == "seen"),
         )
-        item.config.stash.setdefault(_OUTCOMES, []).append(outcome)
+        _write(outcome)
     return said
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write what was seen into docs/machines.md."""
-    if not (outcomes := session.config.stash.get(_OUTCOMES, [])):
-        return
+def _write(outcome: report.Outcome) -> None:
+    """Write what was seen into docs/machines.md, at once: a run may be cut short."""
     results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
-    for outcome in outcomes:
-        results = report.merged(results, outcome)
+    results = report.merged(results, outcome)
     _RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     names = {s.kernel: f"{s.name} (Linux {s.kernel})" for s in SYSTEMS.values()}
     _PAGE.write_text(report.page(results, names, LEASE))
