@@ -23,6 +23,7 @@ from tests.bench import (
     nic,
     owntraffic,
     rivals,
+    seen,
     segment,
     service,
 )
@@ -47,6 +48,7 @@ class Part(Protocol):
 PARTS: Mapping[str, Part] = {
     "foreign": hotpath, "nic": nic, "own": owntraffic, "service": service, "many": segment,
     "moves": disruption, "failover": rivals, "ends": ends, "agents": agents,
+    "seen": seen,
 }  # fmt: skip
 
 

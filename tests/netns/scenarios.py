@@ -293,10 +293,11 @@ def moved_and_orphaned(
         on = time.monotonic()
         for host in lab.hosts:
             moved(host)
-        done, _ = _taken_over(lab, former)
+        done, took = _taken_over(lab, former)
         found = json.loads(client.communicate()[0])
     broken = [c for c in found.values() if c["ended"] is None or c["ended"] < on]
-    return {"connections": count, "broken": len(broken), **_orphans(found, done)}
+    said = {"connections": count, "broken": len(broken), "takeover seconds": took}
+    return said | _orphans(found, done)
 
 
 def clients_of(lab: Lab, host: str, count: int) -> list[str]:

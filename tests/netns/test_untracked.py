@@ -100,7 +100,7 @@ def test_busy_connections_survive_what_a_user_does_to_conntrack(
     )
     assert (found["connections"], found["broken"]) == (500, 0)
     assert found["reset"] == found["served again"] == 500
-    assert found["worst seconds"] < 10
+    assert found["worst seconds"] < 10 + 2 * found["takeover seconds"]
     match meddler.split(maxsplit=1)[0]:
         case "none" | "notrack":
             assert set(held.values()) == {0}, "what is not asked for is not there"
