@@ -18,7 +18,7 @@ from collections import Counter
 from typing import Any
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-TIMEOUT_S = 300.0
+TIMEOUT_S = 600.0
 LOOK_S = 0.02
 KEPT_ALIVE = ((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *(
     (socket.IPPROTO_TCP, option, number) for option, number in (
