@@ -7,12 +7,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.netns.conftest import LabUp
-from tests.netns.support import HUB_AND_SWITCH, PROGRAMS
+from tests.netns.support import HUB_AND_SWITCH, PROGRAMS, until
 from vipnft.lab.lab import Lab
 from vipnft.model import Mode
 
@@ -99,7 +101,8 @@ def granted(unit: str, key: str) -> str:
     return " ".join(re.findall(rf"(?m)^{key}=(.*)$", path.read_text()))
 
 
-def as_in_the_unit(lab: Lab, unit: str, *command: str) -> subprocess.CompletedProcess[str]:
+def in_the_unit(lab: Lab, unit: str, *command: str) -> list[str]:
+    """Return a command of web1's that has what a unit grants."""
     capabilities = granted(unit, "CapabilityBoundingSet").lower().replace("cap_", "+").split()
     assert set(capabilities) <= {"+net_admin", "+net_raw"}
     assert granted(unit, "User") == "root"
@@ -108,7 +111,22 @@ def as_in_the_unit(lab: Lab, unit: str, *command: str) -> subprocess.CompletedPr
     lab.run("web1", ["mkdir", "-p", "/run/vipnft"], check=True)
     restricted = [sys.executable, str(PROGRAMS / "restricted.py"), families]
     mounted = AS_MOUNTED.replace("CAPABILITIES", ",".join(capabilities))
-    return lab.run("web1", ["unshare", "--mount", "sh", "-c", mounted, "sh", *restricted, *command])
+    return ["unshare", "--mount", "sh", "-c", mounted, "sh", *restricted, *command]
+
+
+def as_in_the_unit(lab: Lab, unit: str, *command: str) -> subprocess.CompletedProcess[str]:
+    return lab.run("web1", in_the_unit(lab, unit, *command))
+
+
+@contextmanager
+def running(lab: Lab, log: Path, unit: str, *command: str) -> Iterator[None]:
+    """Have a command run, as a unit runs it, and end it as systemd does; `log` is what it says."""
+    with (
+        log.open("w") as said,
+        lab.popen("web1", in_the_unit(lab, unit, *command), stderr=said) as process,
+    ):
+        yield
+        process.terminate()
 
 
 @pytest.mark.parametrize("unit", [path.name for path in UNITS])
@@ -140,22 +158,24 @@ def test_what_the_unit_grants_is_enough(lab_up: LabUp, mode: Mode) -> None:
         assert "vipnft: " not in done.stderr
 
 
-def test_an_agent_serves_with_what_its_unit_grants(lab_up: LabUp) -> None:
-    lab = lab_up(hosts=1)
-    words = ["--switch", "--drain", "0", "--store", "sqlite:///run/vipnft/unit.db"]
-    agent = ["timeout", "--signal=TERM", "15", "vipnft", "agent", *words]
-    done = as_in_the_unit(lab, "vipnft-agent.service", *agent)
-    assert "256 of 256 buckets here" in done.stderr, done.stderr
-    assert "this host is as it was" in done.stderr
+def test_an_agent_serves_with_what_its_unit_grants(lab_up: LabUp, tmp_path: Path) -> None:
+    lab, log = lab_up(hosts=1), tmp_path / "log"
+    agent = ["vipnft", "agent", "--switch", "--store", "sqlite:///run/vipnft/unit.db"]
+    with running(lab, log, "vipnft-agent.service", *agent):
+        until(lambda: "256 of 256 buckets here" in log.read_text(), what="all to be served")
+    assert "this host is as it was" in log.read_text()
 
 
-def test_a_host_without_an_agent_is_seen_with_what_its_unit_grants(lab_up: LabUp) -> None:
-    lab = lab_up(hosts=1)
+def test_a_host_without_an_agent_is_seen_with_what_its_unit_grants(
+    lab_up: LabUp, tmp_path: Path
+) -> None:
+    lab, log = lab_up(hosts=1), tmp_path / "log"
     lab.run("web1", ["vipnft", "apply", "--switch"], check=True)
-    snapshot = ["timeout", "--signal=KILL", "5", "vipnft", "snapshot"]
-    done = as_in_the_unit(lab, "vipnft-snapshot.service", *snapshot)
-    assert done.stderr == ""
-    found = json.loads(lab.run("web1", ["cat", "/run/vipnft/status.json"], check=True).stdout)
+    with running(lab, log, "vipnft-snapshot.service", "vipnft", "snapshot"):
+        file = ["cat", "/run/vipnft/status.json"]
+        until(lambda: lab.run("web1", file).stdout, what="a snapshot")
+        found = json.loads(lab.run("web1", file).stdout)
+    assert log.read_text() == ""
     assert (found["ready"], found["why"], found["status"]["drift"]) == (True, [], [])
 
 
