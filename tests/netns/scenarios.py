@@ -257,11 +257,10 @@ def takeover(lab: Lab, where: Path, *, count: int) -> Figures:
     """A host dies with open connections that talk; the others take over."""
     for host in lab.hosts:
         apply(lab, host, lab.mode)
-    dead = "web2"
     with ExitStack() as stack:
         stack.enter_context(on_hosts(lab, where, nginx))
-        client = _talking(lab, clients_of(lab, dead, count))
-        done, took = _taken_over(lab, dead)
+        client = _talking(lab, clients_of(lab, "web2", count))
+        done, took = _taken_over(lab, "web2")
         found = json.loads(client.communicate("go\n")[0].splitlines()[-1])
     return {"connections": count, "takeover seconds": took, **_orphans(found, done)}
 
