@@ -35,6 +35,7 @@ _MOST_WEIGHT = 1000
 _MOST = 2**63 - 1  # of what is counted
 _NAMED = re.compile(NAME)
 _OWNER = re.compile(rf"\??{NAME}")  # one who never was, too: see steps
+_TAKEOVERS = 1000  # of the last hosts: names come and go, and a table must fit into the store
 
 
 class AgreementError(VipnftError):
@@ -82,13 +83,12 @@ class Table:
         dead: Collection[str] = (),
     ) -> "Table":
         """Return what this one, of a `version`, becomes; all is taken from the `dead`."""
-        return Table(
-            owners,
-            {b: hosts for b, hosts in drains.items() if hosts},
-            self.deal,
-            version if self.since is None else self.since,
-            {**self.takeovers, **dict.fromkeys(dead, version)},
-        )
+        since = version if self.since is None else self.since
+        takeovers = {**self.takeovers, **dict.fromkeys(dead, version)}
+        for host in sorted(takeovers, key=takeovers.__getitem__)[:-_TAKEOVERS]:
+            since = max(since, takeovers.pop(host) + 1)
+        some = {b: hosts for b, hosts in drains.items() if hosts}
+        return Table(owners, some, self.deal, since, takeovers)
 
     def spared(self, host: str, version: int) -> bool:
         """Tell whether nobody took anything from a host since the table of that version. What it
@@ -140,16 +140,16 @@ class Table:
             drains = {int(b): frozenset(sequence(hosts)) for b, hosts in found["drains"].items()}
             if not 0 < len(owners) <= MAX_BUCKETS or not all(0 <= b < len(owners) for b in drains):
                 raise ValueError("a bucket without an owner")
-            for name in set(owners).union(*drains.values()):
+            since, takeovers = found.get("since"), found.get("takeovers", {})
+            for name in set(owners).union(*drains.values(), takeovers):
                 if not _OWNER.fullmatch(name):
                     raise ValueError("an owner that no file could name")
-            since, takeovers = found.get("since"), found.get("takeovers", {})
             return cls(
                 owners,
                 drains,
                 word(found["deal"]),
                 None if since is None else number(since, _MOST),
-                {host: number(version, _MOST) for host, version in takeovers.items()},
+                {host: number(version, _MOST - 1) for host, version in takeovers.items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise AgreementError(

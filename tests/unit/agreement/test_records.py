@@ -138,7 +138,12 @@ def test_no_bytes_are_more_than_an_error(value: bytes) -> None:
             "deal": JSON | st.just("0x1/2"),
             "owners": JSON | st.lists(st.sampled_from(["a", "?x.1", "b c", "", None, 1, ["a"]])),
             "drains": JSON | st.dictionaries(st.text(), JSON),
-        }
+        },
+        optional={
+            "since": JSON | st.integers(-1, 2**64),
+            "takeovers": JSON
+            | st.dictionaries(st.sampled_from(["a", "?x.1", "b c", ""]), st.integers(-1, 2**64)),
+        },
     )
 )
 def test_a_table_is_whole_or_an_error(document: dict[str, Any]) -> None:
@@ -150,6 +155,36 @@ def test_a_table_is_whole_or_an_error(document: dict[str, Any]) -> None:
     assert table.owners
     assert all(0 <= b < len(table.owners) for b in table.drains)
     assert Table.load(table.dump()) == table
+    after = table.then(7, table.owners, table.drains, {"c"})
+    assert Table.load(after.dump()) == after
+
+
+@pytest.mark.parametrize("value", [True, -1, 2**63, 10**400, 0.5, float("nan"), "1", [], ["b"]])
+def test_a_table_that_tells_what_can_not_be_is_an_error(value: Any) -> None:
+    good = json.loads(Table(("a", "b")).then(6, ("a", "b"), {}, {"c"}).dump())
+    for wrong in {"since": value}, {"takeovers": value}, {"takeovers": {"c": value}}:
+        with pytest.raises(AgreementError):
+            Table.load(json.dumps(good | wrong).encode())
+
+
+@pytest.mark.parametrize("host", ["", "c d", "c\n", "\ud800", "c" * 1000])
+def test_a_table_that_tells_of_who_can_not_be_is_an_error(host: str) -> None:
+    good = json.loads(Table(("a", "b")).dump())
+    with pytest.raises(AgreementError):
+        Table.load(json.dumps(good | {"takeovers": {host: 1}}).encode())
+
+
+def test_a_table_tells_of_the_last_thousand_hosts_and_no_more_than_it_knows() -> None:
+    table = Table(("a", "b"))
+    for version in range(5, 1505):
+        table = table.then(version, table.owners, {}, {f"h{version}"})
+    assert len(table.takeovers) == 1000
+    assert len(table.dump()) < 20_000
+    for version in range(5, 1505):
+        host = f"h{version}"
+        assert not any(table.spared(host, old) for old in range(version - 3, version + 1))
+        assert table.spared(host, max(version + 1, 505))
+    assert [table.spared("b", version) for version in (504, 505)] == [False, True]
 
 
 def test_an_order_reads_as_it_was_written() -> None:
