@@ -39,7 +39,9 @@ class Reason(enum.IntEnum):
 @dataclass(frozen=True, slots=True)
 class Ground:
     """By what a host promises: `table` is the newest that it has seen, of a `version`; `contacts`
-    tell whom it knows, and the life that is to ask; `quiet` hosts have heard nothing for long."""
+    tell whom it knows, and the life that is to ask; `quiet` hosts have heard nothing for long;
+    `less`: by host, the newest version of a table seen that gave it a bucket, and the next seen did
+    not."""
 
     willing: bool = False
     refused: frozenset[str] = frozenset()
@@ -47,6 +49,7 @@ class Ground:
     table: Table | None = None
     quiet: frozenset[str] = frozenset()
     contacts: Mapping[str, Contact] = field(default_factory=dict)
+    less: Mapping[str, int] = field(default_factory=dict)
 
     def refusal(self, asker: str, version: int, held: str) -> Reason | None:
         """Return why nothing is promised to a host whose kernel holds this part, by that `version`
@@ -63,11 +66,25 @@ class Ground:
 
     def is_current(self, asker: str, version: int, held: str) -> bool:
         """Tell whether nothing can have been taken from the asker that its kernel holds (F5)."""
-        if version >= self.version or self.table is None:
+        if self.table is None:
             return version >= self.version
-        # What a quiet host was given meanwhile, nobody serves: better that it is taken over from.
-        spared = asker not in self.quiet and self.table.spared(asker, version)
-        return spared or held == part(self.table.owned(asker), self.table.draining(asker))
+        # What went from a host before these eyes may have gone by no step, but with a table of the
+        # past that somebody put back: it tells nothing of that, and its version may be any.
+        if version > self.less.get(asker, -1):
+            # What a quiet host was given since, nobody serves: better that it is taken over from.
+            spared = asker not in self.quiet and self.table.spared(asker, version)
+            if version >= self.version or spared:
+                return True
+        return held == part(self.table.owned(asker), self.table.draining(asker))
+
+    def after(self, table: Table, version: int) -> "Ground":
+        """Return what this is once that table was seen."""
+        less = dict(self.less)
+        if self.table is not None and self.table.owners != table.owners:
+            pairs = zip(self.table.owners, table.owners, strict=False)
+            for host in {old for old, new in pairs if old != new}:
+                less[host] = max(self.version, less.get(host, -1))
+        return replace(self, table=table, version=version, less=less)
 
 
 class Pledges:
@@ -111,8 +128,7 @@ class Pledges:
         if entry is None:
             self.lapse()
         else:
-            table, version = Table.load(entry.value), entry.version
-            self._ground = replace(self._ground, table=table, version=version)
+            self._ground = self._ground.after(Table.load(entry.value), entry.version)
         self._ground = replace(self._ground, quiet=frozenset(quiet), contacts=contacts)
 
     def ground(self) -> Ground:

@@ -98,6 +98,22 @@ def test_nor_where_an_older_agent_wrote_what_tells_nothing() -> None:
     assert promises(known, "b", 8, part({2}, ()))
 
 
+def test_nothing_by_a_table_after_which_it_was_seen_to_have_less() -> None:
+    """Nobody took it, by what is told: so somebody has put a table of the past back, as a newer
+    version or an older one."""
+    past = Table(tuple("aabc")).then(3, tuple("aabc"), NONE)
+    now = past.then(6, tuple("abbc"), NONE)
+    for version in 9, 5:
+        known = pledges(seen(7, now), seen(version, past))
+        assert not promises(known, "b", 7, part({1, 2}, ()))
+        assert promises(known, "b", 7, part({2}, ())), "it has let go of it by its own hand"
+        assert promises(known, "b", version, part({2}, ()))
+        known.look(seen(10, past.then(version, tuple("aabb"), NONE)), ())
+        assert not promises(known, "b", 7, part({1, 2}, ()))
+        assert promises(known, "b", 10, part({2, 3}, ()))
+        assert promises(known, "b", 11, "whatever")
+
+
 def test_it_says_why_not() -> None:
     known = pledges(seen(7, "abbc"))
     assert known.ground().refusal("b", 7, "") is None
