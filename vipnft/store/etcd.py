@@ -11,9 +11,10 @@ Rule 4: what is known is not read again: a transaction asks for what changed aft
         revision of the last whole answer, and for how many keys there are, which tells of those
         that were deleted. Where that does not fit, or the store's revisions went back, what is
         known is forgotten, and all is read as it was at the transaction's revision.
-Rule 5: a store whose revisions went back under the same epoch was put back from a backup. What it
-        says was agreed on is over, and hosts may go on by what it has forgotten: whoever sees that
-        empties it, with a new epoch, so that it is as one that lost all.
+Rule 5: a store whose revisions went back under the same epoch, or any key's (others may have
+        written much to the same etcd since), was put back from a backup. What it says was agreed
+        on is over, and hosts may go on by what it has forgotten: whoever sees that empties it,
+        with a new epoch, so that it is as one that lost all.
 Rule 6: everything is under /vipnft/CLUSTER/, so that a role can be given just that.
 """
 
@@ -70,6 +71,7 @@ class EtcdStore:
         self._where = f"store {shown}"
         self._epoch: int | None = None  # not asked yet; 0: the store has none
         self._known = _Known()
+        self._last: Mapping[str, tuple[bytes, int]] = {}  # all entries, as last read
         self._highest = 0  # of all versions, and of the revisions of this epoch's store
         self._revision = 0
 
@@ -238,10 +240,12 @@ class EtcdStore:
             except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise self._corrupt(error) from error
         assert known is not None  # noqa: S101 - nothing was known before
-        before, snapshot = self._epoch, self._learn(known)
-        if before and self._epoch == before and revision < self._revision:
-            self._empty(before, deadline)
-        self._revision = revision
+        before, last, snapshot = self._epoch, self._last, self._learn(known)
+        if before and self._epoch == before:
+            old = any(known.revision(key) < at for key, (_, at) in last.items() if key in snapshot)
+            if old or revision < self._revision:
+                self._empty(before, deadline)
+        self._revision, self._last = revision, known.entries
         return succeeded, snapshot
 
     def _empty(self, epoch: int, deadline: float) -> NoReturn:
