@@ -37,11 +37,20 @@ class Reason(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Less:
+    """What a host lost before these eyes: the version of the table that was seen `before`, and of
+    the one `after` it, and the digest of the `part` that this one gave it."""
+
+    before: int
+    after: int
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ground:
     """By what a host promises: `table` is the newest that it has seen, of a `version`; `contacts`
     tell whom it knows, and the life that is to ask; `quiet` hosts have heard nothing for long;
-    `less`: by host, the newest version of a table seen that gave it a bucket, and the next seen did
-    not."""
+    `less`: by host, what it was last seen to lose."""
 
     willing: bool = False
     refused: frozenset[str] = frozenset()
@@ -49,7 +58,7 @@ class Ground:
     table: Table | None = None
     quiet: frozenset[str] = frozenset()
     contacts: Mapping[str, Contact] = field(default_factory=dict)
-    less: Mapping[str, int] = field(default_factory=dict)
+    less: Mapping[str, Less] = field(default_factory=dict)
 
     def refusal(self, asker: str, version: int, held: str) -> Reason | None:
         """Return why nothing is promised to a host whose kernel holds this part, by that `version`
@@ -70,20 +79,24 @@ class Ground:
             return version >= self.version
         # What went from a host before these eyes may have gone by no step, but with a table of the
         # past that somebody put back: it tells nothing of that, and its version may be any.
-        if version > self.less.get(asker, -1):
+        less = self.less.get(asker)
+        if less is not None and held == less.part:
+            version = max(version, less.after)  # by its own hand, and it does not know it is done
+        if less is None or version > less.before:
             # What a quiet host was given since, nobody serves: better that it is taken over from.
             spared = asker not in self.quiet and self.table.spared(asker, version)
             if version >= self.version or spared:
                 return True
         return held == part(self.table.owned(asker), self.table.draining(asker))
 
-    def after(self, table: Table, version: int) -> "Ground":
+    def then(self, table: Table, version: int) -> "Ground":
         """Return what this is once that table was seen."""
         less = dict(self.less)
         if self.table is not None and self.table.owners != table.owners:
             pairs = zip(self.table.owners, table.owners, strict=False)
             for host in {old for old, new in pairs if old != new}:
-                less[host] = max(self.version, less.get(host, -1))
+                before = max(self.version, less[host].before if host in less else -1)
+                less[host] = Less(before, version, part(table.owned(host), table.draining(host)))
         return replace(self, table=table, version=version, less=less)
 
 
@@ -128,7 +141,7 @@ class Pledges:
         if entry is None:
             self.lapse()
         else:
-            self._ground = self._ground.after(Table.load(entry.value), entry.version)
+            self._ground = self._ground.then(Table.load(entry.value), entry.version)
         self._ground = replace(self._ground, quiet=frozenset(quiet), contacts=contacts)
 
     def ground(self) -> Ground:

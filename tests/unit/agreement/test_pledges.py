@@ -114,6 +114,18 @@ def test_nothing_by_a_table_after_which_it_was_seen_to_have_less() -> None:
         assert promises(known, "b", 11, "whatever")
 
 
+def test_who_gave_by_its_own_hand_and_does_not_know_has_less() -> None:
+    """Its kernel let go of bucket 1 first; then it was given bucket 3."""
+    before = Table(tuple("abbc")).then(6, tuple("abbc"), NONE)
+    gave = before.then(7, tuple("aabc"), NONE)
+    more = gave.then(8, tuple("aabb"), NONE)
+    known = pledges(seen(7, before), seen(8, gave), seen(9, more))
+    assert promises(known, "b", 7, part({2}, ()))
+    assert not promises(known, "b", 7, part({1, 2}, ()))
+    known.look(seen(10, more.then(9, tuple("aabc"), NONE, {"b"})), ())
+    assert not promises(known, "b", 7, part({2, 3}, ()))
+
+
 def test_it_says_why_not() -> None:
     known = pledges(seen(7, "abbc"))
     assert known.ground().refusal("b", 7, "") is None

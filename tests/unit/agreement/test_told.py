@@ -142,8 +142,8 @@ def test_a_rule_left_out_is_found_where_nobody_saw_it_happen(
     broken(monkeypatch)
     for way in ways:
         WAYS[way](0)  # who saw it, promises nothing all the same
-    after = Ground.after
-    monkeypatch.setattr(Ground, "after", lambda *given: replace(after(*given), less={}))
+    then = Ground.then
+    monkeypatch.setattr(Ground, "then", lambda *given: replace(then(*given), less={}))
     for way in ways:
         with pytest.raises(OverlapError):
             WAYS[way](0)
