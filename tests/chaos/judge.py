@@ -3,7 +3,8 @@
 Rule 1: a fault explains its own hosts' clients, from its begin until those hosts have beaten twice
         since its end, and no others'. Whose a client was, the tables say, and who answered last.
 Rule 2: under `hold` no fault of the store leaves clients without an answer, but of who was giving
-        buckets just then. Nor does it under `failsafe`, unless some host could not promise.
+        buckets just then, and of those buckets. Nor does it under `failsafe`, unless some host
+        could not promise.
 Rule 3: a bucket that moves is without an answer for a moment: its own clients alone.
 Rule 4: what nothing explains is a failure; so is a bucket that is given to who does not beat.
 """
@@ -84,6 +85,7 @@ class Judge:
             windows += (*self._unpromised(faults, starved),)
         self._windows = sorted(windows, key=lambda window: -window[2])
         self._moves = self._moved()
+        self._unheard = self._given_unheard()
 
     def verdict(self, ledger: Ledger) -> Verdict:
         """Return what is to be said of all questions."""
@@ -182,6 +184,20 @@ class Judge:
                     found.setdefault(bucket, []).append(at)
         return found
 
+    def _given_unheard(self) -> dict[int, list[tuple[float, float]]]:
+        """Return when buckets may have been nobody's, for their next owner had not heard of it yet
+        when the store went away: its kernel serves the rest meanwhile."""
+        away = [fault for fault in self._faults if fault.store]
+        found: dict[int, list[tuple[float, float]]] = {}
+        owners = dict(self._seen.tables)
+        for bucket, moves in self._moves.items():
+            for at in moves:
+                for fault in away:
+                    if fault.begin - _GIVEN_S < at < fault.end + _GIVEN_S:
+                        until = self._back(owners[at][bucket], max(at, fault.end)) + 0.5
+                        found.setdefault(bucket, []).append((at, until))
+        return found
+
     # Questions.
 
     def _whose(self, question: Question, ledger: Ledger) -> set[str]:
@@ -203,6 +219,9 @@ class Judge:
             abs(at - question.asked) < self._move for at in self._moves.get(question.bucket, [])
         ):
             return "a bucket that moved"
+        unheard = self._unheard.get(question.bucket, [])
+        if any(begin <= question.asked <= until for begin, until in unheard):
+            return "a bucket given as the store went away"
         return ""
 
     def _line(self, question: Question, whose: set[str]) -> str:

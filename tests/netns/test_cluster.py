@@ -241,3 +241,24 @@ def test_a_lab_with_agents(lab_up: LabUp) -> None:
     assert (home / "web1.log").read_text()
     lab.down()
     assert not home.exists()
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["together", "it waits for the store"])
+def test_who_is_told_to_begin_anew_and_to_stop_stops(
+    lab_up: LabUp, tmp_path: Path, *, begun: bool
+) -> None:
+    lab = lab_up(hosts=2)
+    with serving(lab, tmp_path) as cast:
+        agent = cast.running["web1"]
+        if begun:
+            with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as file:
+                file.execute("BEGIN EXCLUSIVE")
+                agent.send_signal(signal.SIGHUP)
+                until(lambda: cast.says("web1", "beginning anew"), what="a new life to be near")
+                agent.send_signal(signal.SIGTERM)
+                until(lambda: cast.says("web1", "told to stop"), what="its word")
+        else:
+            for number in (signal.SIGSTOP, signal.SIGHUP, signal.SIGTERM, signal.SIGCONT):
+                agent.send_signal(number)
+        assert agent.wait(300) == 0
+        assert cast.says("web1", "gave everything away")

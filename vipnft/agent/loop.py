@@ -117,7 +117,10 @@ def run(orders: Orders, store: Store) -> End:
         seen = Publisher(orders.cluster, orders.host, orders.mode, journal, figures, loop.sources)
         seen.start(Oracle(orders.cluster, loop.owners))
         try:
-            return loop.run(incarnation, former)
+            ended = loop.run(incarnation, former)
+            if ended is End.RENEWED:
+                signals.hand_on()
+            return ended
         except BaseException:
             plane.flush()
             raise
@@ -317,9 +320,10 @@ class _Loop:
         )
 
     def _to_renew(self) -> bool:
-        """Tell whether to begin a new life: SIGHUP, and a file that can be read."""
-        if not self._signals.reread:
-            return self._renewing
+        """Tell whether to begin a new life: SIGHUP, and a file that can be read. Who is told to
+        stop, before it has begun or after, stops."""
+        if self._signals.stop or not self._signals.reread:
+            return self._renewing and not self._signals.stop
         self._signals.reread = False
         try:
             self._orders.reread()

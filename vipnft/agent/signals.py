@@ -3,6 +3,7 @@
 Rule 1: outside of the context they are blocked: over a renewal, until the new life listens.
 """
 
+import os
 import signal
 import socket
 import threading
@@ -50,6 +51,12 @@ class Signals:
         with suppress(BlockingIOError):
             while self._ours.recv(64):
                 pass
+
+    def hand_on(self) -> None:
+        """Have the life that comes in this process's place stop, if this one was told to."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        if self.stop:
+            os.kill(os.getpid(), signal.SIGTERM)  # pending from now on, over exec too
 
     def _note(self, number: int, _: object) -> None:
         if number == signal.SIGHUP:

@@ -6,10 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
 from tests.samples import small
 from vipnft.agent.aside import Aside
 from vipnft.agent.oracle import Oracle
-from vipnft.agent.signals import HANDLED
+from vipnft.agent.signals import HANDLED, Signals
 from vipnft.errors import UsageError
 from vipnft.host import asked
 from vipnft.model import Owners
@@ -41,3 +43,20 @@ def test_who_answers_questions_takes_no_signal(tmp_path: Path) -> None:
             with suppress(UsageError):  # it was slow
                 asked.ask("198.51.100.7")
     assert masks[0] >= HANDLED
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_life_that_follows_is_told_to_stop_if_this_one_was(*, told: bool) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    handlers = {number: signal.getsignal(number) for number in HANDLED}
+    try:
+        with Signals() as signals:
+            signals.stop = told
+            signals.hand_on()
+        assert (signal.SIGTERM in signal.sigpending()) == told
+        if told:
+            signal.sigwait({signal.SIGTERM})
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

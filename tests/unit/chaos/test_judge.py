@@ -76,6 +76,16 @@ def test_who_was_giving_when_the_store_went_away_is_explained_alone() -> None:
     assert found.unexplained == ["11.00 s: ping of bucket 3, of web4"]
 
 
+def test_a_bucket_given_as_the_store_went_away_is_nobodys_until_it_is_back() -> None:
+    """Its next owner, who goes on with the rest, has not heard of it."""
+    what = seen([(0.0, HOSTS), (9.9, ("web3", *HOSTS[1:]))])
+    what.beats["web3"] = [beat for beat in what.beats["web3"] if not 9.9 < beat < 12.0]
+    asked = [unanswered(at, bucket) for at in (11.5, 13.0) for bucket in (0, 2)]
+    found = judged(what, [AWAY], *asked, loss=StoreLoss.FAILSAFE)
+    assert found.explained == {"a bucket given as the store went away": 1}
+    assert len(found.unexplained) == 3
+
+
 def test_a_move_explains_a_moment_of_its_own_bucket() -> None:
     after = ("web3", *HOSTS[1:])
     what = seen([(0.0, HOSTS), (30.0, after)])
