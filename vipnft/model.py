@@ -200,7 +200,8 @@ class Agents:
     """How a cluster's agents work; `lease`, `beat` and `settle` (how long a host is well before it
     takes buckets) in seconds. `password_file` has the password of the store's user, where the URL
     has none; `promise_port` is where they ask each other, by UDP; `balance_every` is how often they
-    move a bucket of each host to even the load, in seconds."""
+    move a bucket of each host to even the load, in seconds, and `balance_cpu` is whose CPU that is:
+    a systemd unit, or a control group's path."""
 
     store: str = ""
     password_file: str = ""
@@ -211,6 +212,7 @@ class Agents:
     settle: float = 5.0
     balance: Balance = Balance.NUMBER
     balance_every: float = 60.0
+    balance_cpu: str = ""
     checks: tuple[Check, ...] = ()
 
 

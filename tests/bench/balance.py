@@ -16,16 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.bench import costly
+from tests.bench.costly import DAY, MINUTE_S, SOON
 from vipnft.buckets.assign import Move, assign
 from vipnft.buckets.balance import even, is_worth, least, next_moves, shares
 from vipnft.buckets.measured import SPAN, Measured
 from vipnft.model import Owners
 
 DOCUMENT = Path(__file__).parents[2] / "docs/balance.md"
-MINUTE_S = 60.0
-DAY = 24 * 60  # minutes
 SEEDS = 40
-SOON = 120  # minutes in which a bucket that comes back has swung
 UNRULY = 0.3  # by how much of its own a client's load varies from minute to minute
 
 _HEAD = f"""# Buckets that follow the load: what was simulated
@@ -59,6 +58,22 @@ it had left.
 
 | skew | hosts | zones | median | worst | moves in the first hour | later | of one bucket | swung |
 |---|---|---|---|---|---|---|---|---|
+"""
+_BY_CPU = f"""
+
+## CPU
+
+A day on equal hosts and 256 buckets that carry unlike many packets (lognormal). A packet costs
+0.1 ms of CPU, but for what the row says, and {costly.NOISE:.0%} more or less from minute to minute.
+Medians of {costly.SEEDS} such clusters: the busiest host's CPU over the mean as dealt by number, by
+packets, and by CPU (`balance_cpu`) when the day is over; the least possible where it is known what
+each bucket costs, which agents don't know. "Worst" is by how much it was above that at any time
+after three hours, in the worst of them. Then moves by CPU: in the first hour, later, and the most
+of one bucket. "Swung": came back within two hours to a host that it had left, in all of them
+together.
+
+| packets | hosts | by number | by packets | by CPU | least | worst | first | later | most | swung |
+|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -242,7 +257,14 @@ def _days() -> Iterator[str]:
 
 def main() -> None:
     DOCUMENT.write_text(
-        _HEAD + "\n".join(_settled()) + _BETWEEN + "\n".join(_days()) + "\n", encoding="utf-8"
+        _HEAD
+        + "\n".join(_settled())
+        + _BETWEEN
+        + "\n".join(_days())
+        + _BY_CPU
+        + "\n".join(costly.rows())
+        + "\n",
+        encoding="utf-8",
     )
     print(DOCUMENT.read_text(encoding="utf-8"))
 

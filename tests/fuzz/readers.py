@@ -15,6 +15,7 @@ from tests.golden import EXAMPLES
 from tests.samples import LISTEN, OWN, small
 from vipnft.agent.answers import Answers
 from vipnft.agreement.datagrams import LONGEST, Datagram, Kind
+from vipnft.agreement.loads import Load, Spending
 from vipnft.agreement.promises import Ground
 from vipnft.agreement.records import (
     TABLE,
@@ -175,7 +176,8 @@ _APPLIED = Applied(
     drains={1: {"web1": 12.5}},
     leased=True,
 )
-_OTHER = Member("c3", 7, 60.0, 1000, Standing.STOPPING, True, 9)
+_LOAD = replace(Load.of(60.0, 9, {1: 80.0}, 0.5), spent=Spending(0.5, 80.0, 0.01))
+_OTHER = Member("c3", 7, 60.0, 1000, Standing.STOPPING, True, 9, carries=_LOAD)
 _KEYS = [_MEMBER.dump(), _OTHER.dump(), _TABLE.dump(), Order(3, True).dump()]
 
 

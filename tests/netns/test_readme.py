@@ -70,7 +70,7 @@ def test_every_key_of_the_file_is_in_the_tables() -> None:
     assert keys == {
         "name", "seed", "secret", "vips", "interface", "buckets", "listen_mac", "weight",
         "send_mac", "mode", "store", "password_file", "lease", "beat", "on_store_loss", "settle",
-        "promise_port", "xdp", "balance", "balance_every",
+        "promise_port", "xdp", "balance", "balance_every", "balance_cpu",
         "interfaces", "send_macs", "protocol", "ports", "affinity", "prefix4", "prefix6", "quic",
     }  # fmt: skip
     assert reader.parse(FILE, "README").buckets == 256

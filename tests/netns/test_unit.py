@@ -40,6 +40,8 @@ AS_MOUNTED = """
 set -e
 for path in /proc/sys /proc/sys/net; do mount --bind $path $path; done
 mount -o remount,bind,ro /proc/sys
+mount --bind /sys/fs/cgroup /sys/fs/cgroup
+mount -o remount,bind,ro /sys/fs/cgroup
 exec setpriv --bounding-set=-all,CAPABILITIES --no-new-privs "$@"
 """
 
@@ -140,6 +142,18 @@ def test_it_may_set_the_network_and_nothing_else(lab_up: LabUp, unit: str) -> No
     for space in ("--net", "--user"):
         done = as_in_the_unit(lab, unit, "unshare", space, "true")
         assert "Operation not permitted" in done.stderr
+
+
+def test_an_agent_may_read_what_a_unit_used(lab_up: LabUp) -> None:
+    lab = lab_up(hosts=1)
+    lab.run("web1", ["mount", "-t", "cgroup2", "none", "/sys/fs/cgroup"], check=True)
+    script = "from vipnft.kernel.cgroup import used; print(used('/') > 0)"
+    words = [sys.executable, "-c", script]
+    done = as_in_the_unit(lab, "vipnft-agent.service", *words)
+    assert done.stdout == "True\n", done.stderr
+    assert granted("vipnft-agent.service", "ProtectControlGroups") == "yes"
+    done = as_in_the_unit(lab, "vipnft-agent.service", "mkdir", "/sys/fs/cgroup/vipnft-test")
+    assert "Read-only file system" in done.stderr
 
 
 @pytest.mark.parametrize("mode", HUB_AND_SWITCH)

@@ -24,7 +24,7 @@ from vipnft.agent.oracle import Oracle
 from vipnft.agent.signals import start_apart
 from vipnft.agent.upkeep import Upkeep
 from vipnft.agent.weighing import Weighing
-from vipnft.agreement.records import TABLE, Table, key_of, members, order, order_of
+from vipnft.agreement.records import TABLE, Table, key_of, members, order, order_of, weights
 from vipnft.buckets.phases import phases
 from vipnft.config.writer import digest
 from vipnft.errors import KernelError, VipnftError
@@ -72,7 +72,7 @@ class Publisher:
     ) -> None:
         self._cluster, self._me, self._mode = cluster, me, mode
         self._journal, self._figures, self._sources = journal, figures, sources
-        self._reports = _Reports(cluster, me, mode)
+        self._reports = _Reports(cluster, me, mode, journal.say)
         self._stillness = Stillness()
         self._standing = (sources.health.standing, time.time())
         self._config = digest(cluster)
@@ -164,8 +164,8 @@ class Publisher:
 class _Reports:
     """The documents of host and cluster as JSON, kept until what they are made of changes."""
 
-    def __init__(self, cluster: Cluster, me: str, mode: Mode) -> None:
-        self._cluster, self._me = cluster, me
+    def __init__(self, cluster: Cluster, me: str, mode: Mode, say: Callable[[str], None]) -> None:
+        self._cluster, self._me, self._say = cluster, me, say
         self._applied = Applied(cluster=cluster, host=me, mode=mode, owners=(), worn={})
         self._status = _Kept()
         self._whole = _Kept()
@@ -176,11 +176,8 @@ class _Reports:
 
     def status(self, seen: Snapshot, sources: Sources) -> tuple[str, int]:
         """Return what this host serves, and how many buckets it owns."""
-        self._count(sources.plane)
-        others = (one.carries for host, one in members(seen).items() if host != self._me)
-        sources.weighing.look(
-            self._load, sources.upkeep.owners, filter(None, others), time.monotonic()
-        )
+        if self._count(sources.plane):
+            self._weigh(seen, sources)
         table = Table.load(seen[TABLE].value) if TABLE in seen else None
         owners = table.owners if table else ("",) * self._cluster.buckets
         live = dict(sources.drains.live)
@@ -229,11 +226,22 @@ class _Reports:
 
         return self._whole.get((table, said, off, silent), build)[0]
 
-    def _count(self, plane: Dataplane) -> None:
-        """Read what the kernel counted, if it is time to; without rules there is nothing."""
+    def _weigh(self, seen: Snapshot, sources: Sources) -> None:
+        """Have buckets weighed, by what was counted just now."""
+        known = members(seen)
+        others = {h: one.carries for h, one in known.items() if one.carries and h != self._me}
+        able = {host for host, weight in weights(known).items() if weight}
+        owners = sources.upkeep.owners
+        news = sources.weighing.look(self._load, owners, others, able, time.monotonic())
+        if news:
+            self._say(news)
+
+    def _count(self, plane: Dataplane) -> bool:
+        """Read what the kernel counted, if it is time to, and tell whether it was; without rules
+        there is nothing."""
         began = time.monotonic()
         if began < self._count_at:
-            return
+            return False
         try:
             self._load, self._strays = load.read("load"), load.read(STRAYS)
         except KernelError:
@@ -241,6 +249,7 @@ class _Reports:
         self._stages = plane.at_stage()
         spent = time.monotonic() - began
         self._count_at = began + max(PERIOD_S / 2, _SPARING * spent)
+        return True
 
 
 class _Kept:

@@ -4,6 +4,7 @@ Rule 1: a key stays small, however many buckets there are: the heaviest are name
         in one sum, and each of them is taken for the mean of it.
 Rule 2: it changes once a period, not with each beat.
 Rule 3: who says nothing of it, an older agent perhaps, does not balance: then nobody does.
+Rule 4: CPU stands beside it in the key, where an agent that knows of none passes it over.
 """
 
 import base64
@@ -12,6 +13,7 @@ import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 NAMED = 64
 """Buckets that are named, at most."""
@@ -19,15 +21,39 @@ ENOUGH_PERIODS = 3
 """Over how many a host must have measured, before anything moves by it."""
 _HEAD = struct.Struct("<IfffI")
 _BUCKET = struct.Struct("<He")
+_MOST = 1e12  # packets or CPU seconds a second: nobody has more
 _MOST_CHARS = -(-(_HEAD.size + NAMED * _BUCKET.size) // 3) * 4
 _Buckets = tuple[tuple[int, float], ...]
+
+
+class Spending(NamedTuple):
+    """CPU seconds a second, the packets a second on which they were spent, and by how much the CPU
+    may be off (standard deviation). What is next to nothing is nothing: a host that idles for a
+    week would have next to no packets, and each cost more than numbers hold."""
+
+    cpu: float
+    packets: float
+    doubt: float
+
+    def dump(self) -> list[float]:
+        """Return it as a key has it."""
+        return [float(f"{number:.4g}") for number in self]
+
+    @classmethod
+    def read(cls, value: Any) -> "Spending | None":
+        """Read what `dump` wrote; None for anything else."""
+        is_one = isinstance(value, list) and len(value) == len(cls._fields)
+        if not is_one or not all(type(n) in {int, float} and 0 <= n <= _MOST for n in value):
+            return None
+        return cls(*(round(float(number), 9) for number in value))
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """Of one host: over how many `periods` it measured so far, of how many `seconds` each; the
     packets a second of all its buckets, by how much that may be off (standard deviation), how many
-    buckets those are, and the heaviest of them with what they carry."""
+    buckets those are, and the heaviest of them with what they carry; `spent`: the CPU that it took,
+    where that is measured."""
 
     seconds: float
     periods: int = 0
@@ -35,6 +61,7 @@ class Load:
     doubt: float = 0.0
     several: int = 0
     heaviest: _Buckets = ()
+    spent: Spending | None = None
 
     @classmethod
     def of(cls, seconds: float, periods: int, rates: Mapping[int, float], doubt: float) -> "Load":

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from vipnft.agreement.loads import Load
+from vipnft.agreement.loads import Load, Spending
 from vipnft.agreement.values import document, flag, names, number, seconds, sequence, word
 from vipnft.errors import VipnftError
 from vipnft.model import MAX_BUCKETS, NAME, Owners, Snapshot
@@ -190,7 +190,8 @@ class Member:
     (`hold` in the store). `taken`: packets that its kernel took so far. `contact`: where it is
     asked for promises, and that it carries on by them; `knows`: whom it asks, and who alone may
     take over from it then; `unheard`: which of them don't answer it, as far as it tells;
-    `carries`: what its buckets do, where it lets them follow the load.
+    `carries`: what its buckets do, where it lets them follow the load (`cpu` in the store: the
+    CPU that it takes).
     """
 
     incarnation: str
@@ -214,6 +215,7 @@ class Member:
         """Return it as the store holds it."""
         known = asdict(replace(self, carries=None))
         known["carries"] = self.carries.dump() if self.carries else ""
+        known["cpu"] = self.carries.spent.dump() if self.carries and self.carries.spent else None
         # To agents that know of no promises: its silence does not say that it is dead.
         known["hold"] = known.pop("hold_on_loss") or self.contact is not None
         known["knows"], known["unheard"] = sorted(self.knows), sorted(self.unheard)
@@ -237,7 +239,7 @@ class Member:
                 names(found.get("knows", [])),
                 contact,
                 names(found.get("unheard", [])),
-                _carries(found.get("carries", "")),
+                _carries(found.get("carries", ""), found.get("cpu")),
             )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
@@ -291,11 +293,11 @@ def _contact(value: Any) -> Contact | None:
     return Contact(addresses, port, secret)
 
 
-def _carries(value: Any) -> Load | None:
+def _carries(value: Any, cpu: Any) -> Load | None:
     """Return what a host says of its load, if it does so that it can be read here: a host whose
     agent is newer is there all the same."""
     try:
-        return Load.read(value)
+        return replace(Load.read(value), spent=Spending.read(cpu))
     except (ValueError, TypeError):
         return None
 

@@ -49,12 +49,18 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Bin:
-    """A host on the way to even: its weight, load, and buckets as (load, bucket), ascending."""
+    """A host on the way to even: its weight, load, and buckets as (load, bucket), ascending;
+    `stays`: what of its load is others'."""
 
     name: str
     weight: int
     load: float = 0.0
     held: list[tuple[float, int]] = field(default_factory=list)
+    stays: float = 0.0
+
+    def sum(self) -> None:
+        """Count its load anew: beside a giant a float knows no others."""
+        self.load = self.stays + sum(load for load, _ in self.held)
 
     def put(self, one: tuple[float, int]) -> None:
         insort(self.held, one)
@@ -92,11 +98,17 @@ def least(loads: Sequence[float], weights: Mapping[str, int]) -> float:
     return max(1.0, most_of_one * sum(several) / (total * most))
 
 
-def even(owners: Sequence[str], loads: Sequence[float], weights: Mapping[str, int]) -> Outcome:
-    """Return what would even all, of hosts with a weight; every bucket is one of those hosts'."""
+def even(
+    owners: Sequence[str],
+    loads: Sequence[float],
+    weights: Mapping[str, int],
+    staying: Collection[int] = (),
+) -> Outcome:
+    """Return what would even all, of hosts with a weight; every bucket is one of those hosts', and
+    the `staying` don't move."""
     before = shares(owners, loads, weights)
     lowest = least(loads, weights)
-    target = _target(owners, loads, weights)
+    target = _target(owners, loads, weights, staying)
     if max(shares(target, loads, weights).values()) > max(before.values()):
         target = tuple(owners)
     found = moves(owners, target)
@@ -206,20 +218,28 @@ def _rounds(ranked: Sequence[Move]) -> Iterator[tuple[Move, ...]]:
                     ways.append((*way, move))
 
 
-def _target(owners: Sequence[str], loads: Sequence[float], weights: Mapping[str, int]) -> Owners:
+def _target(
+    owners: Sequence[str],
+    loads: Sequence[float],
+    weights: Mapping[str, int],
+    staying: Collection[int],
+) -> Owners:
     bins = {name: _Bin(name, weights[name]) for name in sorted(weights) if weights[name]}
+    result = {bucket: owners[bucket] for bucket in staying}
     for bucket, owner in enumerate(owners):
-        bins[owner].held.append((loads[bucket], bucket))
+        if bucket in result:
+            bins[owner].stays += loads[bucket]
+        else:
+            bins[owner].held.append((loads[bucket], bucket))
     for one in bins.values():
         one.held.sort()
-        one.load = sum(load for load, _ in one.held)
-    result: dict[int, str] = {}
+        one.sum()
     pool = _part_giants(bins, result)
     if not bins:
         return tuple(result[bucket] for bucket in range(len(owners)))
     fair, most = _fair(bins, pool), EVEN
     while True:
-        tried = [_Bin(b.name, b.weight, b.load, list(b.held)) for b in bins.values()]
+        tried = [_Bin(b.name, b.weight, b.load, list(b.held), b.stays) for b in bins.values()]
         if _fits(tried, list(pool), fair * most):
             break
         most = most + _STEP if most < 2 * EVEN else most * EVEN
@@ -244,7 +264,7 @@ def _part_giants(bins: dict[str, _Bin], result: dict[int, str]) -> list[tuple[fl
         if not has.held or has.held[-1][0] <= fair * most:
             break
         bucket = has.pull(-1)[1]
-        has.load = sum(load for load, _ in has.held)  # beside a giant a float knows no others
+        has.sum()
         home = has if has.weight == most else next(b for b in bins.values() if b.weight == most)
         result[bucket] = home.name
         little = fair * home.weight * _STEP

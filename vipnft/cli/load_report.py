@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from vipnft.agreement.costs import costs, untold
 from vipnft.agreement.evening import doubt, weighed
 from vipnft.agreement.loads import ENOUGH_PERIODS, Load
 from vipnft.agreement.records import TABLE, Table, members, weights
@@ -17,29 +18,33 @@ _ROUNDS = 1000
 
 @dataclass(frozen=True, slots=True)
 class HostLoad:
-    """A host: its packets a second, and how much of its fair share that is, now and then."""
+    """A host: its packets and CPU seconds a second, and how much of its fair share that is, now and
+    then; CPU is None where it doesn't tell of any."""
 
     name: str
     weight: int
     packets_per_second: float
+    cpu: float | None
     share: float
     after: float
 
 
 @dataclass(frozen=True, slots=True)
 class OneMove:
-    """A bucket that would move."""
+    """A bucket that would move; its CPU is None where packets are what counts."""
 
     bucket: int
     source: str
     target: str
     packets_per_second: float
+    cpu: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
     """The moves in their order, how long they take, why there are none, and `least`: below what
-    of its fair share no whole buckets can bring the busiest host, which `heaviest` is why."""
+    of its fair share no whole buckets can bring the busiest host, which `heaviest` is why; shares
+    are of CPU where `by_cpu`, which where some tell of it all do but the `untold`."""
 
     moves: tuple[OneMove, ...]
     seconds: float
@@ -47,6 +52,8 @@ class LoadReport:
     least: float
     heaviest: int
     hosts: tuple[HostLoad, ...]
+    by_cpu: bool
+    untold: tuple[str, ...]
 
 
 def build(snapshot: Snapshot) -> LoadReport:
@@ -58,22 +65,41 @@ def build(snapshot: Snapshot) -> LoadReport:
             f"nothing moves by load now: {', '.join(out)} has buckets still, and does not serve",
             fix="look again once `vipnft status --cluster` shows everybody serving",
         )
-    carried = weighed(owners, loads)
+    cost, packets = costs(loads, able), weighed(owners, loads, {})
+    carried = weighed(owners, loads, cost)
     outcome = even(owners, carried, able)
-    why = _why_not(outcome, doubt(outcome, carried, able, loads))
+    why = _why_not(outcome, doubt(outcome, carried, able, loads, cost))
     moves, rounds = ((), 0) if why else _followed(owners, carried, able)
     after = list(owners)
     for move in moves:
         after[move.bucket] = move.target
     now, then = shares(owners, carried, able), shares(after, carried, able)
     return LoadReport(
-        tuple(OneMove(m.bucket, str(m.source), m.target, carried[m.bucket]) for m in moves),
+        tuple(
+            OneMove(
+                m.bucket,
+                str(m.source),
+                m.target,
+                packets[m.bucket],
+                carried[m.bucket] if cost else None,
+            )
+            for m in moves
+        ),
         rounds * max(load.seconds for load in loads.values()),
         why,
         outcome.least,
         max(range(len(carried)), key=carried.__getitem__),
-        tuple(HostLoad(h, able[h], loads[h].total, now[h], then[h]) for h in sorted(able)),
+        tuple(
+            HostLoad(h, able[h], loads[h].total, _cpu(loads[h]), now[h], then[h])
+            for h in sorted(able)
+        ),
+        bool(cost),
+        tuple(untold(loads, able)) if any(loads[h].spent for h in able) else (),
     )
+
+
+def _cpu(load: Load) -> float | None:
+    return load.spent.cpu if load.spent else None
 
 
 def document(report: LoadReport) -> dict[str, object]:
@@ -85,6 +111,7 @@ def document(report: LoadReport) -> dict[str, object]:
                 "from": one.source,
                 "to": one.target,
                 "packets_per_second": round(one.packets_per_second, 3),
+                "cpu": None if one.cpu is None else round(one.cpu, 6),
             }
             for one in report.moves
         ],
@@ -92,6 +119,7 @@ def document(report: LoadReport) -> dict[str, object]:
         "why_not": report.why,
         "least": round(report.least, 4),
         "heaviest": report.heaviest,
+        "by": "cpu" if report.by_cpu else "packets",
         "hosts": [asdict(host) for host in report.hosts],
     }
 
@@ -100,7 +128,8 @@ def text(report: LoadReport) -> str:
     """Return the report as a person reads it."""
     before = max(host.share for host in report.hosts)
     after = max(host.after for host in report.hosts)
-    lines = [f"the busiest host has {before:.2f} of its fair share"]
+    what = "CPU" if report.by_cpu else "packets"
+    lines = [f"the busiest host has {before:.2f} of its fair share of {what}"]
     if report.why:
         lines[0] += f"; nothing would move: {report.why}"
     else:
@@ -114,15 +143,27 @@ def text(report: LoadReport) -> str:
             " alone carries that much"
         )
     lines += [
-        f"  {one.source} -> {one.target}: {one.bucket}  ({one.packets_per_second:,.1f} packets/s)"
+        f"  {one.source} -> {one.target}: {one.bucket}"
+        f"  ({_carried(one.packets_per_second, one.cpu)})"
         for one in report.moves
     ]
     lines += [
-        f"  {host.name}: weight {host.weight}, {host.packets_per_second:,.1f} packets/s,"
+        f"  {host.name}: weight {host.weight}, {_carried(host.packets_per_second, host.cpu)},"
         f" {host.share:.2f} -> {host.after:.2f} of its fair share"
         for host in report.hosts
     ]
+    if report.untold:
+        names = ", ".join(report.untold)
+        lines.append(
+            f"  by packets, as {names} does not tell of its CPU: its agent's log says why,"
+            " unless its file has no balance_cpu"
+        )
     return "\n".join(map(printable, lines))
+
+
+def _carried(packets: float, cpu: float | None) -> str:
+    taken = "" if cpu is None else f" at {cpu:.4f} CPU"
+    return f"{packets:,.1f} packets/s{taken}"
 
 
 def _measured(snapshot: Snapshot) -> tuple[dict[str, Load], dict[str, int]]:

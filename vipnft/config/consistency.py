@@ -180,9 +180,11 @@ def _times(cluster: _Table) -> Iterator[_Fault]:
         found = f"is {show(beat)}, more than a third of the lease"
         fix = f"use {duration.text(duration.seconds(lease) / 5)}, or a longer lease"
         yield "beat", found, fix
-    if "balance_every" in cluster and cluster.get("balance", Balance.NUMBER) == Balance.NUMBER:
-        found = "does not belong to buckets that are dealt by number"
-        yield "balance_every", found, 'remove it, or use balance = "load"'
+    by_number = cluster.get("balance", Balance.NUMBER) == Balance.NUMBER
+    for key in ("balance_every", "balance_cpu"):
+        if key in cluster and by_number:
+            found = "does not belong to buckets that are dealt by number"
+            yield key, found, 'remove it, or use balance = "load"'
 
 
 def _service(service: _Table) -> Iterator[_Fault]:

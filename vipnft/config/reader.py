@@ -135,6 +135,7 @@ def _agents(shape: ClusterShape, checks: Iterable[CheckShape]) -> Agents:
         settle=duration.seconds(shape.settle),
         balance=Balance(shape.balance),
         balance_every=duration.seconds(shape.balance_every),
+        balance_cpu=shape.balance_cpu,
         checks=tuple(_check(check) for check in checks),
     )
 

@@ -163,6 +163,11 @@ ONLY = {key for keys in KINDS.values() for key in keys}
 PORTS = {CheckKind.HTTP: 80, CheckKind.HTTPS: 443, CheckKind.DNS: 53}
 
 
+# systemd.unit(5); a path has no ".." that would lead out of the tree.
+_UNIT = r"[A-Za-z0-9:_.\\@-]{1,247}\.(service|scope|slice)"
+_GROUP = rf"{_UNIT}|/|(/(?!\.\.?(/|$))[^/\x00-\x1f\x7f]{{1,255}}){{1,32}}"
+
+
 class _Shape(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
 
@@ -210,6 +215,14 @@ class ClusterShape(_DealShape):
     settle: Annotated[str, *_between("0s", "10m")] = "5s"
     balance: Annotated[str, *_one_of(*Balance)] = _LEASES.balance
     balance_every: Annotated[str, *_between("1s", "1h")] = "60s"
+    balance_cpu: Annotated[
+        str,
+        *_matching(
+            _GROUP,
+            "a unit or a path",
+            'a systemd unit, such as "nsd.service", or a path as in /proc/PID/cgroup',
+        ),
+    ] = ""
 
 
 class SegmentShape(_Shape):

@@ -71,6 +71,8 @@ def _agents(agents: Agents) -> Iterator[str]:
     if agents.balance is not Balance.NUMBER:
         yield f"balance = {quote(agents.balance)}"
         yield f"balance_every = {quote(duration.text(agents.balance_every))}"
+        if agents.balance_cpu:
+            yield f"balance_cpu = {quote(agents.balance_cpu)}"
 
 
 def _host(host: Host, first: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Hosts that even the load, each by its own part: at once where somebody comes, slowly else."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.unit.agreement.stage import Stage
 from tests.unit.agreement.world import BUCKETS, Host, World
 from vipnft.agreement.effects import Wish
-from vipnft.agreement.evening import Evening, Scales
-from vipnft.agreement.loads import ENOUGH_PERIODS, NAMED, Load, carried
+from vipnft.agreement.evening import Evening, Scales, _Weighed
+from vipnft.agreement.loads import ENOUGH_PERIODS, NAMED, Load, Spending, carried
 from vipnft.agreement.outlook import Outlook
 from vipnft.buckets.balance import shares
 from vipnft.model import Owners
@@ -31,12 +31,18 @@ class Cluster:
         self.periods = dict.fromkeys(hosts, 10)
         self.calm, self.busy = True, frozenset[str]()
         self.pinned = frozenset[str]()
+        self.costs: list[float] = []  # CPU seconds of a packet, by bucket, where hosts tell of it
+        self.telling: Collection[str] = hosts
 
     def loads(self) -> dict[str, Load]:
         every = {}
         for host, periods in self.periods.items():
             own = {b: self.rates[b] for b, owner in enumerate(self.owners) if owner == host}
-            every[host] = Load.of(60.0, periods, own if periods else {}, 0.0)
+            load = Load.of(60.0, periods, own if periods else {}, 0.0)
+            if self.costs and host in self.telling:
+                cpu = sum(rate * self.costs[bucket] for bucket, rate in own.items())
+                load = replace(load, spent=Spending(cpu, load.total, 0.0))
+            every[host] = load
         return every
 
     def turn(self, loads: Mapping[str, Load] | None = None) -> int:
@@ -65,6 +71,11 @@ class Cluster:
     def busiest(self) -> float:
         return max(shares(self.owners, self.rates, self.weights).values())
 
+    @property
+    def hottest(self) -> float:
+        cpu = [rate * cost for rate, cost in zip(self.rates, self.costs, strict=True)]
+        return max(shares(self.owners, cpu, self.weights).values())
+
 
 def skewed(hosts: str = "abcd", seed: int = 1) -> Cluster:
     chance = random.Random(seed)
@@ -87,6 +98,94 @@ def test_it_evens_slowly_and_rests() -> None:
     assert cluster.busiest < 1.06
     assert 0 < moved < 30
     assert sum(cluster.period() for _ in range(5)) == 0
+
+
+def test_by_cpu_that_is_as_packets_are_the_same_moves_are_made() -> None:
+    by_packets, by_cpu = skewed(), skewed()
+    by_cpu.costs = [0.0002] * SIZE
+    for _ in range(40):
+        assert by_cpu.period() == by_packets.period()
+        assert by_cpu.owners == by_packets.owners
+    assert " of its share of CPU, " in by_cpu.minds["a"].why
+    assert " of its share of packets, " in by_packets.minds["a"].why
+
+
+def dear(telling: str = "abcd") -> Cluster:
+    """Return hosts that are even by packets, of which one bucket's cost ten times the others'."""
+    cluster = Cluster(tuple("abcd"[b % 4] for b in range(SIZE)), [100.0] * SIZE, "abcd")
+    cluster.costs, cluster.telling = [0.0001] * SIZE, telling
+    cluster.costs[0] *= 10
+    return cluster
+
+
+@pytest.mark.parametrize("telling", ["", "abc"])
+def test_by_packets_a_bucket_that_costs_more_makes_cpu_uneven(telling: str) -> None:
+    cluster = dear(telling)
+    assert sum(cluster.period() for _ in range(40)) == 0
+    assert cluster.hottest > 1.3
+    assert "packets" in cluster.minds["a"].why
+
+
+def test_by_cpu_others_move_away_from_a_bucket_that_costs_more_and_then_rest() -> None:
+    cluster = dear()
+    moved = sum(cluster.period() for _ in range(60))
+    assert cluster.hottest < 1.12
+    assert 0 < moved < 20
+    assert sum(cluster.period() for _ in range(60)) == 0
+
+
+def test_when_cpu_is_told_no_more_packets_count_again() -> None:
+    cluster = dear()
+    for _ in range(60):
+        cluster.period()
+    assert cluster.busiest > 1.1
+    cluster.telling = "acd"
+    for _ in range(60):
+        cluster.period()
+    assert cluster.busiest < 1.06
+
+
+def test_what_a_bucket_weighed_in_cpu_is_no_measure_of_packets() -> None:
+    cluster, weighed = dear(), _Weighed()
+    weighed.look(cluster.owners, cluster.loads(), "abcd")
+    cluster.owners = ("b", *cluster.owners[1:])
+    assert max(weighed.look(cluster.owners, cluster.loads(), "abcd")) < 1
+    cluster.telling = ""
+    assert min(weighed.look(cluster.owners, cluster.loads(), "abcd")) > 50
+
+
+def test_what_came_by_cpu_stays_and_twice_as_long_when_it_comes_again() -> None:
+    cluster, weighed = dear(), _Weighed()
+
+    def look(rushing: str = "", able: str = "abcd") -> bool:
+        weighed.look(cluster.owners, cluster.loads(), able, rushing)
+        return 0 in weighed.staying
+
+    def come(to: str, **circumstances: str) -> int:
+        """Return for how many periods of its new owner's it stays."""
+        cluster.owners = (to, *cluster.owners[1:])
+        periods = 0
+        while look(**circumstances):
+            cluster.periods[to] += 1
+            periods += 1
+        return periods
+
+    assert not look()
+    assert come("b") == 30
+    assert come("c") == 60
+    assert come("a") == 120
+    assert come("b", rushing="b") == 0  # at once, whatever it moves by
+    assert come("c") == 30
+    assert come("d", able="abd") == 0  # from one that serves no more
+    assert come("a") == 30
+    cluster.periods["a"] += 960
+    look()
+    assert come("b") == 30
+    cluster.owners = ("c", *cluster.owners[1:])
+    assert look()
+    cluster.telling = ""
+    assert not look()
+    assert come("a") == 0
 
 
 def test_who_has_little_is_no_newcomer() -> None:

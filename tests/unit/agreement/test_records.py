@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vipnft.agreement.loads import Load, Spending
 from vipnft.agreement.records import (
     TABLE,
     AgreementError,
@@ -27,7 +29,7 @@ from vipnft.model import Entry
 GOOD = {
     "incarnation": "a1b2", "beat": 7, "lease": 1.0, "weight": 2, "standing": "serving",
     "hold": False, "taken": 9, "knows": ["b"], "contact": None,
-    "unheard": [], "carries": "",
+    "unheard": [], "carries": "", "cpu": None,
 }  # fmt: skip
 JUNK: list[Any] = [
     None, True, -1, 1001, 2**63, 10**400, 0.1, 61, 1e9, float("inf"), float("nan"), "", "1",
@@ -85,6 +87,26 @@ def test_a_contact_at_which_nobody_could_be_asked_makes_no_member(contact: Any) 
 def test_a_load_that_can_not_be_read_is_none_and_its_host_is_there(carries: Any) -> None:
     found = Member.load(json.dumps(GOOD | {"carries": carries}).encode())
     assert found == Member.load(json.dumps(GOOD).encode()) is not None
+
+
+@pytest.mark.parametrize(
+    "cpu",
+    ["", {}, [], 1, True, None, "1 2 3", [1.0, 2.0], [1, 2, -3], [1, 2, True], [1, 2, 10**400]],
+)
+def test_cpu_that_can_not_be_read_is_not_told_and_the_load_is_there(cpu: Any) -> None:
+    load = Load.of(60.0, 5, {1: 10.0}, 0.5)
+    telling = Member("a1b2", 7, 1.0, 2, carries=replace(load, spent=Spending(0.5, 80.0, 0.01)))
+    assert Member.load(telling.dump()) == telling
+    key = json.loads(telling.dump())
+    without = Member.load(json.dumps(key | {"cpu": cpu}).encode())
+    del key["cpu"]  # as older agents write it
+    assert without == Member.load(json.dumps(key).encode()) == replace(telling, carries=load)
+
+
+def test_of_cpu_next_to_nothing_is_nothing() -> None:
+    assert Spending.read([2e-4, 1e-300, 5e-324]) == (2e-4, 0.0, 0.0)
+    for much in (float("nan"), float("inf"), 1e300):
+        assert Spending.read([much, 1.0, 0.0]) is None
 
 
 @pytest.mark.parametrize("key", GOOD)

@@ -10,6 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.bench.balance import Scene, day, moved, settle
+from tests.bench.costly import Costly
+from tests.bench.costly import Scene as Costs
 from vipnft.buckets.assign import Move, assign
 from vipnft.buckets.balance import (
     EVEN,
@@ -196,6 +198,35 @@ def test_skewed_load_is_evened(skew: float, hosts: int, before: float, after: fl
     assert found.before > before
     assert found.after <= max(1.05, found.least + 0.02 + SLACK)
     assert after is None or found.after <= after
+
+
+@pytest.mark.parametrize(("heavy", "seed"), [(False, 7), (True, 1)])
+def test_cpu_is_evened_where_packets_are_even_already_and_then_rests(
+    *, heavy: bool, seed: int
+) -> None:
+    """The whole of it: `make balance`."""
+    scene = Costs(buckets=64, dear=4, heavy=heavy, seed=seed)
+    by_packets, by_cpu = Costly(scene), Costly(scene, by_cpu=True)
+    for cluster in (by_packets, by_cpu):
+        cluster.run(90)
+    assert by_packets.busiest() > 1.15
+    assert by_cpu.busiest() < by_cpu.least() + 0.06
+    moved_before = by_cpu.moves
+    by_cpu.run(90)
+    assert by_cpu.moves == moved_before
+    assert by_cpu.again <= 5
+
+
+@given(SPREADS, st.sets(st.integers(0, 39)))
+def test_what_is_to_stay_stays(
+    spread: tuple[tuple[str, ...], list[float], dict[str, int]], staying: set[int]
+) -> None:
+    owners, loads, weights = spread
+    staying &= set(range(len(owners)))
+    outcome = even(owners, loads, weights, staying)
+    assert not staying & {move.bucket for move in outcome.moves}
+    after = max(shares(moved(owners, outcome.moves), loads, weights).values())
+    assert after <= max(shares(*spread).values()) + SLACK
 
 
 def test_nothing_swings_on_a_day_that_rises_and_falls() -> None:

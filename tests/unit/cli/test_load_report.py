@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
-from vipnft.agreement.loads import Load
+from vipnft.agreement.loads import Load, Spending
 from vipnft.agreement.records import TABLE, Member, Standing, Table, key_of
 from vipnft.cli.load_report import build, document, text
 from vipnft.errors import UsageError
@@ -16,13 +16,21 @@ OWNERS = tuple("abcd") * 16
 
 
 def stored(
-    rates: Mapping[int, float], *, doubt: float = 0.0, periods: int = 9, only: str = "abcd"
+    rates: Mapping[int, float],
+    *,
+    doubt: float = 0.0,
+    periods: int = 9,
+    only: str = "abcd",
+    cpu: Mapping[str, float] | None = None,
 ) -> Snapshot:
-    """Return a store in which each bucket carries 10 packets a second, but for some."""
+    """Return a store in which each bucket carries 10 packets a second, but for some; `cpu`: of
+    hosts that tell of it."""
     found = {TABLE: Entry(Table(OWNERS).dump(), 1)}
     for host in "abcd":
         own = {b: rates.get(b, 10.0) for b, owner in enumerate(OWNERS) if owner == host}
         load = Load.of(60.0, periods, own, doubt) if host in only else None
+        if load and cpu and host in cpu:
+            load = replace(load, spent=Spending(cpu[host], load.total, 0.0))
         member = Member(f"{host}1", 1, 1.0, 1, carries=load)
         found[key_of(host)] = Entry(member.dump(), 1)
     return found
@@ -42,6 +50,24 @@ def test_it_names_the_moves_in_their_order_and_what_they_bring() -> None:
     known = json.loads(json.dumps(document(report)))
     assert known["hosts"][0] == asdict(shares["a"])
     assert known["moves"][0]["from"] == "a"
+
+
+def test_it_says_whether_cpu_or_packets_are_what_counts() -> None:
+    cpu = {"a": 0.4, "b": 0.1, "c": 0.1, "d": 0.1}
+    report = build(stored({}, cpu=cpu))
+    assert report.moves[0].source == "a"
+    said, known = text(report), document(report)
+    assert "of its fair share of CPU, and would have " in said
+    assert "  a: weight 1, 160.0 packets/s at 0.4000 CPU, " in said
+    assert known["by"] == "cpu"
+    del cpu["b"]
+    report = build(stored({}, cpu=cpu))
+    assert report.moves == ()
+    said, known = text(report), document(report)
+    assert "of its fair share of packets; nothing would move" in said
+    assert "by packets, as b does not tell of its CPU" in said
+    assert known["by"] == "packets"
+    assert "CPU" not in text(build(stored({})))
 
 
 def test_it_says_what_whole_buckets_can_not_even() -> None:

@@ -25,7 +25,7 @@ TOML = "correct it there (text stands in quotes, a number does not)"
 TABLES = "cluster, segment, host, service, check"
 CLUSTER_KEYS = (
     "name, seed, secret, vips, interface, buckets, listen_mac, mode, xdp, store, password_file,"
-    " lease, beat, on_store_loss, promise_port, settle, balance, balance_every"
+    " lease, beat, on_store_loss, promise_port, settle, balance, balance_every, balance_cpu"
 )
 
 

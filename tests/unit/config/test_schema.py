@@ -104,6 +104,10 @@ def test_faults_of_segments_and_services(text: str, line: str) -> None:
 
 LEASE = 'use a time from 200ms to 60s, such as "200ms"'
 NONE = "not one of those there are"
+NO_GROUP = (
+    'not a unit or a path; use a systemd unit, such as "nsd.service", or a path as in'
+    " /proc/PID/cgroup"
+)
 AGENT_FAULTS = {
     'lease = "fast"': f'lease: is "fast", not a time; {LEASE}',
     'lease = "100ms"': f'lease: is "100ms", not a time from 200ms to 60s; {LEASE}',
@@ -122,6 +126,12 @@ AGENT_FAULTS = {
     'balance = "fair"': f'balance: is "fair", {NONE}; use "number" or "load"',
     'balance_every = "1s"': "balance_every: does not belong to buckets that are dealt by number;"
     ' remove it, or use balance = "load"',
+    'balance_cpu = "a.service"': "balance_cpu: does not belong to buckets that are dealt by number;"
+    ' remove it, or use balance = "load"',
+    **{
+        f'balance = "load"\nbalance_cpu = "{name}"': f'balance_cpu: is "{name}", {NO_GROUP}'
+        for name in ("nsd", "a/b.service", "/a/../b", "/..", "/a//b", "/a/", ".", "nsd.timer")
+    },
     'balance = "load"\nbalance_every = "2h"': 'balance_every: is "2h", not a time from 1s to 1h;'
     ' use a time from 1s to 1h, such as "1s"',
     'store = "etcd"': 'store: is "…", not a URL; use "sqlite:///path" or "etcd://host:port,..."',
@@ -159,6 +169,7 @@ def test_agents_and_checks() -> None:
     text = cluster(
         'store = "sqlite:///x"\nlease = "300ms"\non_store_loss = "hold"\nsettle = "0s"'
         '\npromise_port = 7000\nbalance = "load"\nbalance_every = "2m"'
+        '\nbalance_cpu = "nsd@1.service"'
     ) + (
         '[[check]]\nkind = "http"\nbody = "ok"\n[[check]]\nkind = "exec"\ncommand = ["true"]\n'
         '[[check]]\nkind = "dns"\nname = "a.test"\ninterval = "500ms"\n'
@@ -173,6 +184,7 @@ def test_agents_and_checks() -> None:
         settle=0.0,
         balance=Balance.LOAD,
         balance_every=120.0,
+        balance_cpu="nsd@1.service",
         checks=(
             Check(kind=CheckKind.HTTP, port=80, body="ok"),
             Check(kind=CheckKind.EXEC, command=("true",)),

@@ -232,6 +232,9 @@ def agents(draw: st.DrawFn) -> Agents:
         settle=draw(milliseconds(0, 600_000)),
         balance=Balance.LOAD if by_load else Balance.NUMBER,
         balance_every=draw(milliseconds(1000, 3_600_000)) if by_load else 60.0,
+        balance_cpu=draw(st.sampled_from(["", "nsd.service", "/", "/a/b c", r"x\x2dy@1.scope"]))
+        if by_load
+        else "",
         checks=tuple(draw(st.lists(checks, max_size=3))),
     )
 
