@@ -2,6 +2,8 @@
 
 import select
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from unittest import mock
@@ -11,7 +13,7 @@ import pytest
 from tests.samples import small
 from vipnft.agent.aside import Aside
 from vipnft.agent.oracle import Oracle
-from vipnft.agent.signals import HANDLED, Signals
+from vipnft.agent.signals import HANDLED
 from vipnft.errors import UsageError
 from vipnft.host import asked
 from vipnft.model import Owners
@@ -47,16 +49,14 @@ def test_who_answers_questions_takes_no_signal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("told", [False, True])
 def test_a_life_that_follows_is_told_to_stop_if_this_one_was(*, told: bool) -> None:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    handlers = {number: signal.getsignal(number) for number in HANDLED}
-    try:
-        with Signals() as signals:
-            signals.stop = told
-            signals.hand_on()
-        assert (signal.SIGTERM in signal.sigpending()) == told
-        if told:
-            signal.sigwait({signal.SIGTERM})
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    """It is pending, and exec leaves it so."""
+    script = (
+        "import signal\n"
+        "from vipnft.agent.signals import Signals\n"
+        "with Signals() as signals:\n"
+        f"    signals.stop = {told}\n"
+        "    signals.hand_on()\n"
+        "print(signal.SIGTERM in signal.sigpending())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert done.stdout.decode().strip() == str(told)
