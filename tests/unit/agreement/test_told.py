@@ -2,7 +2,8 @@
 
 b is cut off from the store for long, and what it had is others'. Then those lose the store for a
 while, so that b is not quiet to them when it asks again. Chance finds hardly any of the overlaps
-that are here: one of a takeover that is not told, in 850,000 steps; of the rest none in 2 million.
+that are here: in 2 million steps each, two where takeovers are not told, one where one on that very
+version does not count, and none of the rest.
 """
 
 from collections.abc import Callable, Collection, Mapping
