@@ -25,6 +25,7 @@ from vipnft.observe import snapshot
 from vipnft.observe.snapshot import SnapshotError
 
 FILE = "/run/vipnft/status.json"
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs")
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "docs/status.schema.json").read_text(encoding="utf-8")
 )
@@ -181,9 +182,8 @@ def test_a_host_without_an_agent_is_seen(lab_up: LabUp, tmp_path: Path) -> None:
 @contextlib.contextmanager
 def shown(lab: Lab, host: str) -> Iterator[Callable[[str], tuple[int, str]]]:
     """Have `vipnft serve` run on a host as nobody; give what asks it there."""
-    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
     command = shell(lab, host, "command -v vipnft").strip()
-    running = lab.popen(host, [*words, command, "serve"], stdout=subprocess.PIPE)
+    running = lab.popen(host, [*NOBODY, command, "serve"], stdout=subprocess.PIPE)
 
     def ask(path: str) -> tuple[int, str]:
         url = f"http://127.0.0.1:9877{path}"
@@ -254,6 +254,18 @@ def test_the_plugin_says_how_bad_it_is(lab_up: LabUp, tmp_path: Path) -> None:
     with serving(lab, tmp_path) as cast:
         until(lambda: plugin()[0] == 0, what="web1 to be well")
         assert plugin()[1].startswith("VIPNFT OK - web1 serves 256 of 256 buckets | owned=256;;;0;")
+        closed = "/run/vipnft/closed.toml"  # as the documents say
+        shell(lab, "web1", f"install -m 600 {lab.config} {closed}")
+        mine = [
+            *NOBODY,
+            shell(lab, "web1", "command -v vipnft").strip(),
+            "status",
+            "--config",
+            closed,
+        ]
+        assert lab.run("web1", [*mine, "--check"]).returncode == 0
+        said = lab.run("web1", [*mine, "--cluster"]).stderr
+        assert f"{closed}: can't be read: Permission denied; run it as root" in said
         cast.running["web1"].kill()
         until(lambda: plugin()[0] == 3, what="its snapshot to be old")
     shell(lab, "web1", "vipnft down")

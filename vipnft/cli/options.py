@@ -23,6 +23,7 @@ Config = Annotated[
         "--config",
         envvar="VIPNFT_CONFIG",
         help="The cluster file, the same on every host.",
+        readable=False,  # some verbs don't read it; who does says what is wrong with it
     ),
 ]
 Drain = Annotated[
@@ -84,6 +85,8 @@ def load(file: Path) -> Cluster:
             text = handle.read(_LARGEST_BYTES).decode("utf-8-sig")  # some editors mark it
     except OSError as error:
         fix = "write it (see examples/), or name another with --config"
+        if isinstance(error, PermissionError):
+            fix = "run it as root"
         raise ConfigError(
             [Fault(str(file), "", f"can't be read: {error.strerror}", fix)]
         ) from error
