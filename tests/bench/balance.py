@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench import costly
-from tests.bench.costly import DAY, MINUTE_S, SOON
+from tests.bench.costly import DAY, MINUTE_S, SOON, alike
 from vipnft.buckets.assign import Move, assign
 from vipnft.buckets.balance import even, is_worth, least, next_moves, shares
 from vipnft.buckets.measured import SPAN, Measured
@@ -91,7 +91,7 @@ class Scene:
 
     @property
     def weights(self) -> dict[str, int]:
-        return {f"web{n}": 1 for n in range(1, self.hosts + 1)}
+        return alike(self.hosts)
 
 
 class Settled(NamedTuple):

@@ -32,6 +32,11 @@ DEARER = 10.0
 _COST_S = 1e-4
 
 
+def alike(hosts: int) -> dict[str, int]:
+    """Return so many hosts of equal weight."""
+    return {f"web{n}": 1 for n in range(1, hosts + 1)}
+
+
 @dataclass(frozen=True)
 class Scene:
     """So many buckets are `dear`: their packets cost DEARER times the others'; the first is the one
@@ -49,7 +54,7 @@ class Scene:
 
     @property
     def weights(self) -> dict[str, int]:
-        return {f"web{n}": 1 for n in range(1, self.hosts + 1)}
+        return alike(self.hosts)
 
 
 class Costly:

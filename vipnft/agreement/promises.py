@@ -140,7 +140,7 @@ class Pledges:
         entry = snapshot.get(TABLE)
         if entry is None:
             self.lapse()
-        else:
+        elif self._ground.table is None or entry.version != self._ground.version:
             self._ground = self._ground.then(Table.load(entry.value), entry.version)
         self._ground = replace(self._ground, quiet=frozenset(quiet), contacts=contacts)
 
