@@ -52,8 +52,12 @@ def test_opening_touches_nothing(path: Path, url: str, opened: Opener) -> None:
     assert not path.exists()
 
 
-def test_a_file_put_back_from_a_backup_is_emptied(path: Path, url: str, opened: Opener) -> None:
-    """By whoever knows better: what was agreed on since is forgotten."""
+@pytest.mark.parametrize("grown", [0, 3])
+def test_a_file_put_back_from_a_backup_is_emptied(
+    path: Path, url: str, opened: Opener, grown: int
+) -> None:
+    """By whoever knows better: what was agreed on since is forgotten. Also where its versions have
+    grown beyond what was known before anybody looked."""
     store, other = opened(url), opened(url)
     put(store, "k", b"old")
     store.close()
@@ -64,6 +68,8 @@ def test_a_file_put_back_from_a_backup_is_emptied(path: Path, url: str, opened: 
         old.unlink()
     path.write_bytes(backup)
     assert read(other) == {"k": b"old"}
+    for _ in range(grown):
+        put(other, "grown", b"since")
     with pytest.raises(StoreUnknown, match="put back from a backup"):
         store.transact({}, {}, timeout=WAIT_S)
     assert read(store) == read(other) == {}

@@ -7,8 +7,9 @@ Rule 3: a version is the microsecond of its transaction, or the last version plu
         is more: versions grow whatever the clock does, and a new file never repeats an old one.
 Rule 4: the file is known by its inode, seen again inside each transaction and after each
         commit: what went into a file that was deleted meanwhile is not called done.
-Rule 5: a file whose last version went back was put back from a backup: whoever sees that empties
-        it, for hosts may go on by what it has forgotten (see etcd).
+Rule 5: a file whose last version went back, or any key's (others may have written to it since),
+        was put back from a backup: whoever sees that empties it, for hosts may go on by what it
+        has forgotten (see etcd).
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from typing import NoReturn, Self
 from urllib.parse import unquote
 
 from vipnft.errors import UsageError
-from vipnft.model import Entry
+from vipnft.model import Entry, Snapshot
 from vipnft.shown import without_login
 from vipnft.store.contract import (
     Answer,
@@ -67,6 +68,7 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
         self._identity: _Identity = ()
         self._last = 0  # the highest version that the file was seen to have given
+        self._seen: Snapshot = {}  # what it had then
 
     @classmethod
     def at(cls, url: str, cluster: str) -> Self:
@@ -133,9 +135,11 @@ class SqliteStore:
         (last,) = connection.execute("SELECT version FROM last").fetchone()
         if self._look() != self._identity:
             raise _Moved
-        if snapshot and last < self._last:
+        kept = snapshot.keys() & self._seen.keys()
+        old = any(snapshot[key].version < self._seen[key].version for key in kept)
+        if old or (snapshot and last < self._last):
             self._empty(connection, deadline)
-        self._last = last
+        self._last, self._seen = last, dict(snapshot)  # without what is put now and may not be done
         done = all(
             (snapshot[key].version if key in snapshot else 0) == version
             for key, version in versions.items()
@@ -145,7 +149,7 @@ class SqliteStore:
             return Answer(done, snapshot)
         version = self._put(connection, snapshot, puts)
         self._commit(connection)
-        self._last = version
+        self._last, self._seen = version, snapshot
         return Answer(True, snapshot)
 
     def _empty(self, connection: sqlite3.Connection, deadline: float) -> NoReturn:
