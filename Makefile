@@ -44,7 +44,7 @@ machines: package ## the package, on real machines under QEMU (root); KERNEL=6.1
 
 machines-netns: setup ## the network tests inside such machines: hours for each kernel (root); KERNEL=6.1, or 6.12; FILES="moves odd"
 	@.ci/setup $(MACHINES)
-	@KERNEL=$(KERNEL) FILES="$(FILES)" TESTS="$(TESTS)" $(BIN)/pytest tests/machines/netns_inside.py
+	@KERNEL=$(KERNEL) FILES="$(FILES)" TESTS="$(TESTS)" $(BIN)/pytest -n auto --maxschedchunk=1 tests/machines/netns_inside.py
 
 bench: setup-test ## how fast and how far; writes docs/benchmarks.md (root); PARTS="own moves": these
 	@.ci/setup $(BENCH)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.machines import report, steps
 from tests.machines.bed import LEASE, Bed, bed
-from tests.machines.image import SYSTEMS, image
+from tests.machines.image import SYSTEMS, cache, image, locked
 
 Seen = Callable[[str], None]
 """Writes down what a scenario has seen, for docs/machines.md."""
@@ -85,8 +85,9 @@ def pytest_runtest_makereport(
 
 def _write(outcome: report.Outcome) -> None:
     """Write what was seen into docs/machines.md, at once: a run may be cut short."""
-    results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
-    results = report.merged(results, outcome)
-    _RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     names = {s.kernel: f"{s.name} (Linux {s.kernel})" for s in SYSTEMS.values()}
-    _PAGE.write_text(report.page(results, names, LEASE))
+    with locked(cache() / "results.lock"):
+        results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
+        results = report.merged(results, outcome)
+        _RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        _PAGE.write_text(report.page(results, names, LEASE))

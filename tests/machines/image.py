@@ -163,10 +163,10 @@ def _download(system: System, project: str, into: str) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Let one in, and others wait."""
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Let one in, or all who share, and others wait."""
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
 
 

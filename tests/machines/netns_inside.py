@@ -1,8 +1,9 @@
 """The network tests inside a machine, on its kernel, its libnftables and its Python.
 
 Emulated this takes hours for each kernel, so it is asked for by name: `make machines-netns`, with
-FILES="network odd" for some of them, in that order. The machine boots once, each file is a test,
-and what it said is kept as soon as it ends: a run that is cut short says what it has seen.
+FILES="network odd" for some of them, in that order. Each CPU has a machine, which boots once for a
+kernel; each file is a test, and what it said is kept as soon as it ends: a run that is cut short
+says what it has seen.
 """
 
 import os
@@ -36,13 +37,13 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     packages, project = os.environ["TESTS"], _ROOT / "pyproject.toml"
     ready = image_for_tests(SYSTEMS[request.param], packages, project)
     with (
-        locked(cache() / "bed.lock"),
+        locked(cache() / "bed.lock", shared=True),
         tempfile.TemporaryDirectory(prefix="machines-") as home,
-        Segment.up("machines-netns", hosts=1) as lab,
+        Segment.up(f"machines-{os.getpid()}", hosts=1) as lab,
     ):
         lab.plug("m1")
         made = Machine(lab, ready, 1, Path(home))
-        made.memory, made.cpus = 3072, 2
+        made.memory = 3072
         made.start()
         made.up()
         archive = ["git", "archive", "--format=tar", "-o", str(made.share / "tree.tar"), "HEAD"]
