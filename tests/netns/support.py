@@ -68,7 +68,7 @@ def shell(lab: Lab, node: str, script: str) -> str:
 SNAPSHOT = r"""
 for _ in $(seq 100); do ip -6 addr show up tentative | grep -q inet6 || break; sleep 0.02; done
 { ip -d link; ip addr | grep -v valid_lft; } |
-    sed -E 's/ state [A-Z]+//; s/NO-CARRIER,|,LOWER_UP//'
+    sed -E 's/ state [A-Z]+//; s/NO-CARRIER,|,LOWER_UP//; s/ fdb_n_learned [0-9]+//'
 ip route show table all; ip -6 route show table all
 ip rule; ip -6 rule; bridge fdb; ip maddr; ip -6 neigh show proxy
 nft -s list ruleset | sed -E 's/ timeout [0-9dhms]+//g'
