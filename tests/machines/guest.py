@@ -57,7 +57,9 @@ class Agent:
             wanted["input-data"] = base64.b64encode(given.encode()).decode()
         started = self.call("guest-exec", **wanted)
         end, pause = time.monotonic() + timeout, _POLL[0]
-        while not (found := self.call("guest-exec-status", pid=started["pid"]))["exited"]:
+        within = max(_ANSWER, timeout / 10)  # what runs long may leave the agent no CPU for as long
+        asked = {"pid": started["pid"]}
+        while not (found := self.call("guest-exec-status", within=within, **asked))["exited"]:
             if time.monotonic() > end:
                 raise AgentError(f"{self._path.name}: not done within {timeout:g} s: {script}")
             time.sleep(pause)

@@ -1,7 +1,10 @@
 """Frames made by hand, with right checksums, and sent out of a node's interface."""
 
+import errno
+import os
 import socket
 import struct
+import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
@@ -18,7 +21,21 @@ def send(lab: Lab, node: str, *frames: bytes, interface: str = "eth0") -> None:
     with lab.socket(node, socket.AF_PACKET, socket.SOCK_RAW, 0) as port:
         port.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
         for frame in frames:
-            port.sendto(frame, (interface, int.from_bytes(frame[12:14], "big")))
+            _put(port, frame, (interface, int.from_bytes(frame[12:14], "big")))
+
+
+def _put(port: socket.socket, frame: bytes, to: tuple[str, int]) -> None:
+    """Send a frame, once whoever is to take it off a veth has room for it."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            port.sendto(frame, to)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS or time.monotonic() > end:
+                raise
+            os.sched_yield()
+        else:
+            return
 
 
 def arp(
