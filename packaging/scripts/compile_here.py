@@ -2,12 +2,14 @@
 
 An import of all of vipnft's modules compiles what they import, and of what is vendored that is
 little more than half. What is compiled already and still good is left as it is; what was compiled
-of modules that are gone, or for another Python, goes.
+of modules that are gone, or for another Python, goes. A module that needs a package which is not
+here, as dnspython may not be, is compiled all the same.
 """
 
 import importlib
 import pkgutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import vipnft
@@ -17,7 +19,8 @@ def main() -> None:
     """Compile, then clear away."""
     for module in pkgutil.walk_packages(vipnft.__path__, "vipnft."):
         if not module.name.endswith(".__main__"):
-            importlib.import_module(module.name)
+            with suppress(ModuleNotFoundError):
+                importlib.import_module(module.name)
     for folder in sorted(Path(__file__).parent.rglob("__pycache__"), reverse=True):
         for compiled in folder.iterdir():
             source = folder.with_name(compiled.name.partition(".")[0] + ".py")

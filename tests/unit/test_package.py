@@ -1,7 +1,10 @@
-"""What the packages must have for an XDP stage, beside what every host has."""
+"""What the packages must have, and what their scripts do on a host."""
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -32,3 +35,20 @@ def test_both_packages_name_the_library() -> None:
     assert re.search(r"suggests:\n(      - .*\n)*      - libbpf1\b", deb)
     assert re.search(r"suggests:\n(      - .*\n)*      - libbpf\b", rpm)
     assert all(name in xdp.PACKAGE for name in ("libbpf1 in Debian", "libbpf in Fedora"))
+
+
+def test_a_package_that_is_optional_keeps_nothing_from_being_compiled(tmp_path: Path) -> None:
+    """dnspython is only suggested; the module that imports it is one of the first."""
+    shutil.copy(ROOT / "packaging/scripts/compile_here.py", tmp_path)
+    modules, stale = tmp_path / "vipnft", tmp_path / "gone/__pycache__/old.cpython-311.pyc"
+    for path, text in (("__init__", ""), ("first", "import no_such_package"), ("last", "")):
+        (modules / f"{path}.py").parent.mkdir(exist_ok=True)
+        (modules / f"{path}.py").write_text(text)
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    environment = {"PYTHONPATH": str(tmp_path)}
+    words = [sys.executable, "-P", str(tmp_path / "compile_here.py")]
+    subprocess.run(words, env=environment, check=True, stderr=subprocess.DEVNULL)
+    compiled = {path.name.partition(".")[0] for path in modules.glob("__pycache__/*.pyc")}
+    assert compiled == {"__init__", "first", "last"}
+    assert not stale.parent.parent.exists()
