@@ -52,3 +52,9 @@ def test_a_package_that_is_optional_keeps_nothing_from_being_compiled(tmp_path: 
     compiled = {path.name.partition(".")[0] for path in modules.glob("__pycache__/*.pyc")}
     assert compiled == {"__init__", "first", "last"}
     assert not stale.parent.parent.exists()
+
+
+def test_a_unit_that_only_looks_stops_no_agent() -> None:
+    """Of two units that conflict and are both enabled, a boot starts the one that says so."""
+    for name in ("serve", "snapshot"):
+        assert "\nConflicts=" not in (ROOT / f"packaging/vipnft-{name}.service").read_text()

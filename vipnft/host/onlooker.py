@@ -3,7 +3,8 @@
 Rule 1: it reads; nobody waits for it, and nothing here changes what is applied.
 Rule 2: contents are compared where a glance differs from the one before, and now and then; the
         glances take a hundredth of a CPU at most, also where there are many buckets.
-Rule 3: where an agent lives, the snapshot is its.
+Rule 3: where an agent lives, the snapshot is its. Where one is gone, it left an old one, and none
+        is to look fresh: its lease is over, and what is applied serves nobody.
 """
 
 import json
@@ -61,6 +62,8 @@ class Onlooker:
         applied = self._read()
         if applied is None:
             published.forget()
+            return
+        if applied.leased:
             return
         if time.monotonic() >= self._look_at:
             self._look(applied)
