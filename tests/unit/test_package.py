@@ -58,3 +58,15 @@ def test_a_unit_that_only_looks_stops_no_agent() -> None:
     """Of two units that conflict and are both enabled, a boot starts the one that says so."""
     for name in ("serve", "snapshot"):
         assert "\nConflicts=" not in (ROOT / f"packaging/vipnft-{name}.service").read_text()
+
+
+def test_both_packages_refuse_a_python_for_which_nothing_is_compiled() -> None:
+    build = (ROOT / "packaging/build.py").read_text()
+    (pythons,) = re.findall(r"(?m)^PYTHONS = (\(.*\))$", build)
+    minors = [int(python.partition(".")[2]) for python in ast.literal_eval(pythons)]
+    first, beyond = f"3.{minors[0]}", f"3.{minors[-1] + 1}~"
+    deb, rpm = (ROOT / "packaging/nfpm.yaml").read_text().split("  rpm:\n    depends:", 1)
+    assert f"python3 (>= {first})" in deb
+    assert f"python3 (<< {beyond})" in deb
+    others = " or ".join(f"python3.{minor}" for minor in reversed(minors))
+    assert f"((python3 >= {first} with python3 < {beyond}) or {others})" in rpm
