@@ -30,6 +30,8 @@ _KILL_S = 2 * GRACE_S
 """How long to wait, at the end, until commands are killed, seconds."""
 _LONGEST_CHARS = 300
 """Letters of a reason, or of a command, that are shown."""
+_OURS = {"PYTHONPATH", "PYTHONNOUSERSITE"}
+"""Set by the package's command for itself: a check in Python has modules of its own."""
 
 
 class Checks:
@@ -267,6 +269,7 @@ _PROBES: dict[CheckKind, Callable[[Check, Address], str]] = {
 
 def _commanded(stop: Stop) -> Callable[[Check, Address], str]:
     command = Command(stop)
+    theirs = {key: value for key, value in os.environ.items() if key not in _OURS}
     return lambda check, vip: command(
-        check.command, os.environ | {"VIPNFT_VIP": str(vip)}, check.timeout
+        check.command, theirs | {"VIPNFT_VIP": str(vip)}, check.timeout
     )

@@ -203,6 +203,13 @@ def test_exec(tmp_path: Path) -> None:
     assert "no such file" in probe(Check(kind=CheckKind.EXEC, command=("/nowhere",)), [HOME])
 
 
+def test_a_command_has_not_what_is_set_for_vipnft_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTHONPATH", "PYTHONNOUSERSITE", "OF_THE_UNIT"):
+        monkeypatch.setenv(name, "1")
+    script = 'test -z "$PYTHONPATH$PYTHONNOUSERSITE" && test "$OF_THE_UNIT" = 1'
+    assert probe(Check(kind=CheckKind.EXEC, command=("sh", "-c", script)), [HOME]) == ""
+
+
 def until(condition: Callable[[], object]) -> None:
     end = time.monotonic() + 60
     while not condition():
