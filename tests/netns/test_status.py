@@ -1,11 +1,13 @@
 """`status` compares contents with the real kernel, and `apply` mends what it finds."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from tests.netns.cast import serving
 from tests.netns.conftest import LabUp
-from tests.netns.support import HUB_AND_SWITCH, LISTEN, apply, shell
+from tests.netns.support import HUB_AND_SWITCH, LISTEN, apply, shell, until
 from vipnft.lab.lab import Lab
 from vipnft.model import Mode
 
@@ -133,3 +135,20 @@ def test_check_names_what_is_in_the_way(lab_up: LabUp, script: str, named: str) 
     assert named in said.stdout
     assert said.returncode == ("FAIL" in named)
     assert "fix: " in said.stdout[said.stdout.index(named) :]
+
+
+def test_a_host_whose_agent_is_gone_is_silent_and_says_so(lab_up: LabUp, tmp_path: Path) -> None:
+    """The kernel holds what was applied, and no lease: with or without the agent's last words."""
+    lab = lab_up(hosts=2)
+    with serving(lab, tmp_path) as cast:
+        until(lambda: all(cast.owned()), what="both to serve")
+        assert "holds what was applied" in shell(lab, "web1", "vipnft status")
+        cast.running["web1"].kill()
+        cast.running["web1"].wait()
+        until(lambda: lab.run("web1", ["vipnft", "status"]).returncode == 3, what="its lease's end")
+        said = lab.run("web1", ["vipnft", "status"])
+        assert "no agent runs here, and its lease is over: this host answers nobody" in said.stdout
+        assert "fix: systemctl status vipnft-agent" in said.stderr
+        shell(lab, "web1", "rm /run/vipnft/status.json")
+        checked = lab.run("web1", ["vipnft", "status", "--check"])
+        assert (checked.returncode, "answers nobody" in checked.stdout) == (2, True)

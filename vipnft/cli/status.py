@@ -65,9 +65,7 @@ def status(
 
         document(status_report.text(found))
     if found.drift:
-        raise DriftError(
-            "the kernel does not hold what was applied", fix="run `vipnft apply` again"
-        )
+        raise DriftError("the kernel does not hold what was applied", fix=_mending())
     if found.duplicates:
         from vipnft.host.duplicate import REMEDY
 
@@ -111,6 +109,16 @@ def _look(config: Path) -> "StatusReport":
     return _glance(config) if found.drift else found
 
 
+def _mending() -> str:
+    """Return what brings it back: what agents agree on, no file says."""
+    from vipnft.host import record
+
+    applied = record.load()
+    if applied is None or not applied.leased:
+        return "run `vipnft apply` again"
+    return "systemctl status vipnft-agent: an agent that runs mends it"
+
+
 def _glance(config: Path) -> "StatusReport":
     from vipnft.host import facts, record
     from vipnft.kernel import libc
@@ -128,7 +136,7 @@ def _glance(config: Path) -> "StatusReport":
             facts.counters(),
             phases,
             facts.connections(applied) if moving else {},
-            facts.inspect(applied),
+            _differing(applied),
             stale(config, applied),
             {name: libc.mac_of(name) or worn.mac for name, worn in applied.worn.items()},
             facts.strays(applied, facts.strayed()),
@@ -139,6 +147,16 @@ def _glance(config: Path) -> "StatusReport":
             claims = inquiry.claims() if inquiry else ()
             return replace(report, duplicates=tuple(map(str, sorted(claims))))
     return report
+
+
+def _differing(applied: "Applied") -> tuple[str, ...]:
+    """Return how the kernel differs; that an agent's lease is over, too, when nobody renews it."""
+    from vipnft.host import facts, locks
+
+    found = facts.inspect(applied)
+    if found or not applied.leased or locks.tended() or facts.armed():
+        return found
+    return ("no agent runs here, and its lease is over: this host answers nobody",)
 
 
 def _inquiry(applied: "Applied", opened: ExitStack) -> "Inquiry | None":

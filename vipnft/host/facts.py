@@ -42,6 +42,11 @@ def counters() -> Mapping[int, tuple[int, int]]:
     return elements.counters(nft.elements(NETDEV, "load"))
 
 
+def armed() -> bool:
+    """Tell whether a lease may be in force: a slot of it is armed."""
+    return any(nft.elements(NETDEV, f"armed{slot}") for slot in (0, 1))
+
+
 def strayed() -> dict[int, int]:
     """Return how many frames came from the listen MAC, by the number of the interface."""
     found = elements.counters(nft.elements(NETDEV, STRAYS))
