@@ -8,6 +8,7 @@ Rule 2: a lost terminal stops nothing half-way.
 import fcntl
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from vipnft.kernel import libc
 DIRECTORY = Path("/run/vipnft")
 _LIVES = 16  # of earlier agents that are remembered
 _LIVES_CHARS = 1000  # more than these take
+_TRIES, _PAUSE_S = 20, 0.005
 AGENT_GONE = "an agent was here and is gone; what the cluster agreed on since, no file says"
 TENDED = "an agent serves on this machine, and it alone moves buckets here"
 LEAVE_IT = "vipnft drain, resume or weight; or stop it first: systemctl stop vipnft-agent"
@@ -41,8 +43,11 @@ def living(incarnation: str) -> Iterator[frozenset[str]]:
 
     UsageError if an agent lives here. What is written outlasts a kill, not a reboot.
     """
-    handle = _claim()
-    if handle is None:
+    for _ in range(_TRIES):
+        if (handle := _claim()) is not None:
+            break
+        time.sleep(_PAUSE_S)  # whoever asks `tended` has it for an instant
+    else:
         raise UsageError(
             "an agent runs on this machine already", fix="systemctl status vipnft-agent"
         )
