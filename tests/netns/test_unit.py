@@ -226,3 +226,23 @@ def test_what_an_agent_may_write_leads_root_nowhere(lab_up: LabUp) -> None:
     assert done.returncode == 1
     assert "no business with" in done.stderr
     assert lab.run("web1", ["test", "-e", "/run/vipnft/x"]).returncode == 1
+
+
+def test_a_boot_starts_the_agent_whatever_else_is_enabled(tmp_path: Path) -> None:
+    """systemd itself says which of the units that exclude each other it would start."""
+    wanted = tmp_path / "multi-user.target.wants"
+    wanted.mkdir()
+    for name in ("multi-user", "network-online", "sysinit", "basic", "shutdown"):
+        (tmp_path / f"{name}.target").write_text("[Unit]\n")
+    for name in ("vipnft", "vipnft-agent", "vipnft-snapshot"):
+        text = (PACKAGING / f"{name}.service").read_text()
+        (tmp_path / f"{name}.service").write_text(re.sub("(?m)^Condition.*", "", text))
+        (wanted / f"{name}.service").symlink_to(f"../{name}.service")
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    words = ["setpriv", "--reuid=65534", "--clear-groups", "/lib/systemd/systemd"]
+    words += ["--system", "--test", "--unit=multi-user.target"]
+    environment = {"SYSTEMD_UNIT_PATH": str(tmp_path), "HOME": "/", "PATH": "/usr/bin:/bin"}
+    said = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    started = set(re.findall(r"Action: (vipnft\S*) -> start", said.stdout))
+    assert started == {"vipnft-agent.service", "vipnft-snapshot.service"}
