@@ -37,6 +37,8 @@ def test_an_upgrade_breaks_no_connection(machines: Bed, tmp_path: Path, seen: Se
         assert machine.run("dpkg-query -W -f '${Version}' vipnft").endswith("+newer")
         assert machine.run("systemctl show -P MainPID vipnft-agent") == pid
         machine.until("journalctl -b -u vipnft-agent -o cat | grep -q Reloaded")
+        machine.run("/etc/needrestart/restart.d/vipnft-agent.service")
+        assert machine.run("systemctl show -P MainPID vipnft-agent") == pid
         deleted = machine.run(
             f"grep /usr/lib/vipnft /proc/{pid.strip()}/maps | grep -c deleted || true"
         )
