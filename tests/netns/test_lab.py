@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.labs import ROUTER, name, ping, seen_last
+from tests.netns.support import until
 from vipnft.errors import UsageError, VipnftError
 from vipnft.lab import demo, plan
 from vipnft.lab.capture import Wire
@@ -72,7 +73,7 @@ def test_down_ends_every_process_of_the_lab() -> None:
     lab = Lab.up(name("ends"), 2)
     lab.popen("web1", ["sleep", mark])
     lab.run("web2", ["sh", "-c", f"trap '' TERM HUP; setsid sleep {mark} >&- 2>&- &"])
-    assert sum(mark in line for line in processes().values()) == 2
+    until(lambda: sum(mark in line for line in processes().values()) == 2, what="both")
     lab.down()
     assert not [line for line in processes().values() if mark in line]
 
