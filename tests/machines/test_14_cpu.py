@@ -1,10 +1,6 @@
 """Buckets follow the CPU time of a unit, which agents read as theirs lets them."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 
 import pytest
 
@@ -12,7 +8,7 @@ from tests.machines import steps
 from tests.machines.bed import CLUSTER, Bed
 from tests.machines.conftest import Seen
 from tests.machines.machine import until
-from tests.netns.cast import bucket_of, clients_of
+from tests.netns.cast import asking_for_work, bucket_of, clients_of
 from tests.netns.support import PROGRAMS, VIP
 
 _UNIT = "work.service"
@@ -45,22 +41,6 @@ def _balanced(machines: Bed) -> Iterator[None]:
         machine.write(steps.FILE, CLUSTER)
 
 
-@contextmanager
-def _asking(bed: Bed, works: Mapping[str, int]) -> Iterator[None]:
-    """Let these clients ask for so many microseconds of work, over and over."""
-    words = [sys.executable, "-Pm", "tests.netns.programs.working_client", VIP, f"{_RATE}"]
-    root = {"PYTHONPATH": str(steps.HERE.parents[1])}
-    pipe = subprocess.PIPE
-    client = bed.lab.popen("clients", words, stdin=pipe, stdout=pipe, env=root)
-    assert client.stdin
-    assert client.stdout
-    client.stdin.write(json.dumps(works) + "\n")
-    client.stdin.flush()
-    assert client.stdout.readline() == "open\n"
-    yield
-    assert int(client.communicate()[0]) > 100
-
-
 def _shares(bed: Bed, works: Mapping[str, int]) -> list[float]:
     """Return each machine's part of the work that is asked for."""
     buckets = {client: bucket_of(bed.lab, client) for client in works}
@@ -80,7 +60,7 @@ def test_a_busy_machine_gives_buckets_away(machines: Bed, seen: Seen) -> None:
     }
     before = max(_shares(machines, works))
     assert before > 0.9
-    with _asking(machines, works):
+    with asking_for_work(machines.lab, VIP, works, _RATE):
         until(lambda: max(_shares(machines, works)) < 0.5, seconds=900, what="an even load")
         seen(f"the busiest had {before:.0%} of the work, then {max(_shares(machines, works)):.0%}")
         first.until(_SAYS.format("of its share of CPU, then"))

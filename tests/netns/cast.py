@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -21,6 +21,7 @@ from vipnft.model import Check
 from vipnft.ruleset import affinity
 from vipnft.store.sqlite import SqliteStore
 
+_ROOT = Path(__file__).parents[2]
 _AGAIN = 10  # answers that every client gets before it stops
 
 
@@ -183,6 +184,21 @@ def flowing(lab: Lab, where: Path, *, count: int, rate: int) -> Iterator[dict[st
         assert client.stdout.readline() == "open\n"
         yield found
         found |= json.loads(client.communicate()[0])
+
+
+@contextlib.contextmanager
+def asking_for_work(lab: Lab, vip: str, works: Mapping[str, int], rate: float) -> Iterator[None]:
+    """Let each client ask for so many microseconds of CPU time, so often a second."""
+    pipe = subprocess.PIPE
+    words = [sys.executable, "-Pm", "tests.netns.programs.working_client", vip, str(rate)]
+    client = lab.popen("clients", words, stdin=pipe, stdout=pipe, env={"PYTHONPATH": str(_ROOT)})
+    assert client.stdin
+    assert client.stdout
+    client.stdin.write(json.dumps(works) + "\n")
+    client.stdin.flush()
+    assert client.stdout.readline() == "open\n"
+    yield
+    assert int(client.communicate()[0]) > 100
 
 
 def bucket_of(lab: Lab, client: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.netns.cast import Agents, bucket_of, clients_of, serving
+from tests.netns.cast import Agents, asking_for_work, bucket_of, clients_of, serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import PROGRAMS, VIP, until
 from tests.netns.test_balance import table
@@ -20,7 +20,6 @@ from vipnft.lab.lab import Lab
 from vipnft.model import Balance
 
 CGROUP = Path("/sys/fs/cgroup")
-ROOT = Path(__file__).parents[2]
 UNIT = "worker.service"
 CLIENTS = 24  # of each host, each in a bucket of its own
 RATE = 4.0  # questions a second of each
@@ -76,20 +75,6 @@ def working(lab: Lab, host: str, group: Path) -> Iterator[subprocess.Popen[str]]
         until(lambda: not group.exists() or _is_empty(group), what="its end")
 
 
-@contextmanager
-def asking(lab: Lab, works: dict[str, int]) -> Iterator[None]:
-    pipe = subprocess.PIPE
-    words = [sys.executable, "-Pm", "tests.netns.programs.working_client", VIP, str(RATE)]
-    client = lab.popen("clients", words, stdin=pipe, stdout=pipe, env={"PYTHONPATH": str(ROOT)})
-    assert client.stdin
-    assert client.stdout
-    client.stdin.write(json.dumps(works) + "\n")
-    client.stdin.flush()
-    assert client.stdout.readline() == "open\n"
-    yield
-    assert int(client.communicate()[0]) > 100
-
-
 def busiest(cast: Agents, works: dict[str, int]) -> float:
     """Return the busiest host's work over the mean, by what the clients ask for."""
     owners, sums = table(cast).owners, dict.fromkeys(cast.lab.hosts, 0)
@@ -121,7 +106,7 @@ def test_buckets_follow_cpu_where_packets_are_even(
             )
         }
         assert busiest(cast, works) > 2.5
-        stack.enter_context(asking(lab, works))
+        stack.enter_context(asking_for_work(lab, VIP, works, RATE))
         until(lambda: _planned(cast) == ("cpu", ["web1"]), what="a plan for who has most")
         until(lambda: busiest(cast, works) < 1.3, what="even CPU")
         assert " of its share of CPU, then " in cast.log("web1")
