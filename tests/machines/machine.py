@@ -122,6 +122,8 @@ class Machine:
         until(booted, seconds=_BOOT, what=f"{self.name} to boot")
         if settled:
             self.run("timeout 100 systemctl is-system-running --wait", check=False)
+            # On a busy machine its own job for that may have taken too long, and failed.
+            self.run("mountpoint -q /share || mount /share")
 
     @property
     def boot(self) -> str:

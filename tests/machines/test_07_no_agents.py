@@ -43,3 +43,14 @@ def test_stopped_the_machine_is_as_before(machines: Bed) -> None:
     assert steps.changed(machine, "network") == []
     machine.run("systemctl start vipnft")
     steps.serves(machines)
+
+
+def test_where_both_units_are_enabled_a_boot_starts_the_agent(machines: Bed) -> None:
+    machine = machines.machines[2]
+    machine.run("systemctl enable --quiet vipnft-agent")
+    machine.reboot()
+    machine.until("systemctl is-active vipnft-agent", seconds=300)
+    assert machine.run("systemctl is-active vipnft", check=False) == "inactive\n"
+    machine.run("systemctl disable --quiet vipnft-agent; systemctl start vipnft", timeout=1800)
+    assert machine.run("systemctl is-active vipnft-agent", check=False) == "inactive\n"
+    steps.serves(machines)
