@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
-from tests.netns.support import VIP, configure, nginx, on_hosts, until
+from tests.netns.support import PACE, VIP, configure, nginx, on_hosts, until
 from vipnft.agreement.records import members
 from vipnft.errors import VipnftError
 from vipnft.lab.lab import Lab
@@ -101,10 +101,17 @@ def serving(
     several = hosts or lab.hosts
     for host in several:
         cast.start(host)
-    until(
-        lambda: all("buckets here" in cast.log(h) for h in several), seconds=120, what="the table"
-    )
-    yield cast
+
+    def serve() -> bool:
+        return all("buckets here" in cast.log(host) for host in several)
+
+    try:
+        until(serve, seconds=120 * PACE, what="the table")
+        yield cast
+    except AssertionError as error:
+        for host in cast.running:
+            error.add_note(f"{host}'s agent said, in the end:\n{cast.log(host)[-2000:]}")
+        raise
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.netns.labs import name
+from tests.netns.support import paced
 from vipnft.lab.lab import Lab
 from vipnft.model import Mode
 
@@ -42,6 +43,7 @@ def lab_up() -> Iterator[LabUp]:
     def up(**wanted: Any) -> Lab:
         lab = Lab.up(f"test-{worker}-{os.getpid()}-{next(_NUMBER)}", **wanted)
         labs.append(lab)
+        paced(lab)
         return lab
 
     yield up

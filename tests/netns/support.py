@@ -1,6 +1,7 @@
 """What the tests on the real kernel share."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,8 @@ PROGRAMS = Path(__file__).parent / "programs"
 LISTEN = "02:bf:c0:00:02:64"
 VIP, VIP6 = "192.0.2.100", "2001:db8::100"
 HUB_AND_SWITCH = (Mode.HUB, Mode.SWITCH)
+PACE = float(os.environ.get("VIPNFT_TESTS_PACE", "1"))
+"""How many times longer agents' times are here: an emulated machine gives it."""
 
 
 def sampled(cases: Iterable[object], *always: object) -> list[Any]:
@@ -39,12 +42,19 @@ def until(condition: Callable[[], object], *, seconds: float = 300, what: str = 
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"still waiting for {what or condition}"
-        time.sleep(0.02)
+        time.sleep(0.02 * PACE)  # to look takes the CPU from what is waited for
 
 
 def configure(lab: Lab, **changes: Any) -> None:
     """Write the lab's cluster file anew, with other values of Cluster."""
     lab.config.write_text(render(replace(lab.cluster, **changes)))
+
+
+def paced(lab: Lab) -> None:
+    """Give the lab's agents times that this machine can keep."""
+    if PACE != 1:
+        agents = lab.cluster.agents
+        configure(lab, agents=replace(agents, lease=agents.lease * PACE, beat=agents.beat * PACE))
 
 
 def apply(lab: Lab, host: str, mode: Mode) -> None:

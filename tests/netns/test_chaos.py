@@ -8,10 +8,10 @@ import pytest
 from tests.chaos import report
 from tests.chaos.run import Options, run
 from tests.netns.labs import name
-from tests.netns.support import sampled
+from tests.netns.support import PACE, sampled
 from vipnft.model import StoreLoss
 
-_MINUTES = 0.3
+_MINUTES = 0.3 * PACE
 
 
 @pytest.mark.parametrize("loss", sampled(StoreLoss, StoreLoss.FAILSAFE))
@@ -19,7 +19,9 @@ def test_nobody_is_answered_twice_and_every_gap_is_explained(
     tmp_path: Path, loss: StoreLoss
 ) -> None:
     seed = random.SystemRandom().randrange(1 << 31)
-    outcome = run(Options(name=name("chaos"), minutes=_MINUTES, seed=seed, loss=loss), tmp_path)
+    outcome = run(
+        Options(name=name("chaos"), minutes=_MINUTES, seed=seed, loss=loss, lease=PACE), tmp_path
+    )
     figures = report.figures(
         outcome.verdict, outcome.storm.done, control=outcome.control, minutes=_MINUTES, seed=seed
     )

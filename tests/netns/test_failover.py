@@ -17,7 +17,7 @@ import pytest
 
 from tests.netns.cast import Agents, Heard, clients_of, flowing, pinging, serving
 from tests.netns.conftest import LabUp
-from tests.netns.support import VIP, VIP6, nginx, on_hosts, plug_in, shell, until
+from tests.netns.support import PACE, VIP, VIP6, nginx, on_hosts, plug_in, shell, until
 from tests.netns.test_handover import caller
 from vipnft.config.writer import render
 from vipnft.lab.capture import Wire
@@ -34,6 +34,7 @@ def even(cast: Agents) -> None:
 
 def with_lease(lab: Lab, lease: float) -> None:
     cluster = lab.cluster
+    lease *= PACE
     agents = replace(cluster.agents, lease=lease, beat=min(lease / 5, cluster.agents.beat))
     lab.config.write_text(render(replace(cluster, agents=agents)))
 

@@ -19,7 +19,7 @@ import pytest
 
 from tests.netns.cast import Agents, Heard, clients_of, pinging
 from tests.netns.conftest import LabUp
-from tests.netns.support import sampled, shell, until
+from tests.netns.support import PACE, sampled, shell, until
 from tests.netns.test_etcd_faults import CUTS, Etcd, answered, over_etcd
 from tests.netns.test_failover import LONG_S, even, once, two_each, with_lease
 from vipnft.lab import plan
@@ -57,7 +57,7 @@ def watching(lease: float = LONG_S) -> Iterator[None]:
     try:
         yield
     except AssertionError as error:
-        if witness.worst > lease / 10 and "two hosts answered" not in str(error):
+        if witness.worst > lease * PACE / 10 and "two hosts answered" not in str(error):
             pytest.skip(f"this machine stood still for {witness.worst:.2f} s: {error}")
         raise
     finally:

@@ -4,6 +4,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from tests.netns.cast import Agents, serving
 from tests.netns.conftest import LabUp
 from tests.netns.support import HUB_AND_SWITCH, configure, shell, until
 from vipnft.lab.lab import Lab
-from vipnft.model import Agents as Settings
 from vipnft.model import Mode, StoreLoss
 
 TAKE = """
@@ -55,7 +55,7 @@ def blocked(lab: Lab, host: str) -> Iterator[None]:
 def agents(lab: Lab, home: Path, *hosts: str) -> Iterator[Agents]:
     """Run agents on some hosts, with the store in the file, so that `check` knows of it."""
     url = f"sqlite://{home}/store.db"
-    configure(lab, agents=Settings(store=url, settle=0.0))
+    configure(lab, agents=replace(lab.cluster.agents, store=url, settle=0.0))
     with serving(lab, home, url=url, hosts=hosts) as cast:
         yield cast
 
@@ -143,7 +143,7 @@ def test_the_port_is_neither_the_vips_nor_anybodys_under_fence(
             "192.0.2.1:5520",
             "[2001:db8::1:1]:5520",
         }
-    fence = Settings(store=url, settle=0.0, on_store_loss=StoreLoss.FENCE)
+    fence = replace(lab.cluster.agents, store=url, on_store_loss=StoreLoss.FENCE)
     configure(lab, agents=fence)
     with serving(lab, tmp_path, url=url, hosts=["web2"]):
         assert shell(lab, "web2", "ss -lunH sport = :5520") == ""

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from tests.netns.cast import clients_of, pinging, serving
 from tests.netns.conftest import LabUp
-from tests.netns.support import shell, until
+from tests.netns.support import PACE, shell, until
 from tests.netns.test_failover import even, once
 
-LONG_S = 300.0
+LONG_S = 300.0 * PACE
 """A time to settle that no test waits for."""
-BACK_S = 1.5
+BACK_S = 1.5 * PACE
 """For how long a cable is in: buckets that came back at once would be here by then."""
 
 
 def test_who_comes_back_waits(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=2)
-    with serving(lab, tmp_path, settle=3) as cast:
+    with serving(lab, tmp_path, settle=3 * PACE) as cast:
         even(cast)
         with pinging(lab, tmp_path, clients_of(lab, list(range(256)), 8)) as heard:
             cast.running["web2"].kill()
@@ -28,7 +28,7 @@ def test_who_comes_back_waits(lab_up: LabUp, tmp_path: Path) -> None:
             assert cast.owned() == [256, 0]
             even(cast)
         once(heard)
-        assert "takes buckets when it has been well for 3 s" in cast.log("web2")
+        assert f"takes buckets when it has been well for {3 * PACE:g} s" in cast.log("web2")
         assert cast.look()["web2"]["state"] == "serving"
 
 
@@ -55,7 +55,7 @@ def test_what_nobody_serves_waits_for_nobody(lab_up: LabUp, tmp_path: Path) -> N
 def test_a_cable_that_flaps_moves_little(lab_up: LabUp, tmp_path: Path) -> None:
     """Four times it is away and back, and buckets come once; each return makes it wait longer."""
     lab = lab_up(hosts=2)
-    with serving(lab, tmp_path, settle=4) as cast:
+    with serving(lab, tmp_path, settle=4 * PACE) as cast:
         even(cast)
 
         def came() -> int:
