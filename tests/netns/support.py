@@ -39,10 +39,13 @@ def sampled(cases: Iterable[object], *always: object) -> list[Any]:
 
 def until(condition: Callable[[], object], *, seconds: float = 300, what: str = "") -> None:
     """Wait for a condition; fail loudly, far beyond the usual time."""
-    end = time.monotonic() + seconds
+    began = before = time.monotonic()
     while not condition():
-        assert time.monotonic() < end, f"still waiting for {what or condition}"
-        time.sleep(0.02 * PACE)  # to look takes the CPU from what is waited for
+        now = time.monotonic()
+        assert now < began + seconds, f"still waiting for {what or condition}"
+        # To look takes the CPU from what is waited for: half of the time, at most.
+        time.sleep(max(0.02, now - before))
+        before = time.monotonic()
 
 
 def configure(lab: Lab, **changes: Any) -> None:
