@@ -103,6 +103,7 @@ def serving(
         cast.start(host)
 
     def serve() -> bool:
+        assert all(agent.poll() is None for agent in cast.running.values()), "an agent has ended"
         return all("buckets here" in cast.log(host) for host in several)
 
     try:
