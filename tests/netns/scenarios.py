@@ -101,12 +101,9 @@ def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float, pace: str 
     shell(lab, "router", _SENT)
     rebalancer = [sys.executable, str(PROGRAMS / "rebalancer.py"), str(times), ranges(moving)]
     drops = full_queues(lab)
-    flow = lab.popen(
-        "router",
-        ["setsid", "trafgen", "-i", str(file), "-o", "eth0", "-q", *pace.split()],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    # It ends where a queue is full and refuses a frame (ENOBUFS): begun again.
+    words = ["setsid", "sh", "-c", f"while :; do trafgen -i {file} -o eth0 -q {pace}; done"]
+    flow = lab.popen("router", words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until(lambda: sent(lab) > 1000, what="the traffic")
     began, first = time.monotonic(), sent(lab)
     movers = [
