@@ -83,30 +83,31 @@ def test_who_takes_over_tells_it_everywhere(lab_up: LabUp, tmp_path: Path) -> No
         even(cast)
         follower = lab.popen("web1", ["vipnft", "events", "-f"], stdout=subprocess.PIPE)
         cast.running["web2"].kill()
-        until(lambda: kinds(lab, "web1")[-2:] == ["takeover", "share"], what="the takeover")
+        until(lambda: taken_over(kinds(lab, "web1")), what="the takeover")
 
-        found = events(lab, "web1")
+        found = events(lab, "web1")  # a late beat may be told at any time, and another after it
         assert found[0]["kind"] == "started"
         assert [one["number"] for one in found] == list(range(1, len(found) + 1))
-        takeover = found[-2]
+        at = [one["kind"] for one in found].index("takeover")
+        takeover = found[at]
         assert (takeover["peer"], takeover["host"]) == ("web2", "web1")
-        assert found[-1]["owned"] == 256
+        assert [one["owned"] for one in found[at:] if one["kind"] == "share"] == [256]
 
-        in_journal = journalled(lab, "web1")
+        in_journal = journalled(lab, "web1")[: len(found)]
         assert [int(one["VIPNFT_NUMBER"]) for one in in_journal] == [o["number"] for o in found]
-        assert in_journal[-2]["MESSAGE_ID"] == KINDS["takeover"].message_id
-        assert in_journal[-2]["VIPNFT_PEER"] == "web2"
-        assert in_journal[-2]["MESSAGE"] == takeover["text"]
+        assert in_journal[at]["MESSAGE_ID"] == KINDS["takeover"].message_id
+        assert in_journal[at]["VIPNFT_PEER"] == "web2"
+        assert in_journal[at]["MESSAGE"] == takeover["text"]
         assert cast.log("web1") == ""  # no line of it twice
 
         until(
-            lambda: len(told(lab)) == len(found),
+            lambda: len(told(lab)) >= len(found),
             what="the hook to be called for all",
         )
-        assert told(lab) == [{**one, "missed": 0} for one in found]
+        assert told(lab)[: len(found)] == [{**one, "missed": 0} for one in found]
         assert follower.stdout
         shown = [follower.stdout.readline() for _ in found]
-        assert shown[-2].endswith(f"notice  takeover     {takeover['text']}\n")
+        assert shown[at].endswith(f"notice  takeover     {takeover['text']}\n")
         follower.kill()
         follower.wait()
 
@@ -122,6 +123,11 @@ def test_who_takes_over_tells_it_everywhere(lab_up: LabUp, tmp_path: Path) -> No
         numbers = [one["number"] for one in told(lab)]
         assert numbers == sorted(numbers)
         assert set(numbers) == {one["number"] for one in found}
+
+
+def taken_over(found: list[str]) -> bool:
+    """Tell whether a takeover is told, and the share that came of it."""
+    return "takeover" in found and "share" in found[found.index("takeover") :]
 
 
 def renewed(found: list[str]) -> bool:
