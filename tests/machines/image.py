@@ -57,7 +57,8 @@ chmod +x "$1/srv/venv/bin/vipnft"
 for packages in "$1"/srv/venv/lib/python3*/site-packages; do
     echo /srv/vipnft > "$packages/vipnft.pth"
 done
-systemctl --quiet --root="$1" mask nginx.service nsd.service etcd.service
+systemctl --quiet --root="$1" mask nginx.service nsd.service etcd.service \
+    corosync.service pacemaker.service prometheus.service
 """
 _SETTINGS = """
 rm -f "$1/etc/hostname" "$1/etc/resolv.conf"

@@ -46,7 +46,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     ):
         lab.plug("m1")
         made = Machine(lab, ready, 1, Path(home))
-        made.memory, made.cpus = 3072, 2
+        made.memory, made.cpus = 4096, 2
         made.start()
         made.up()
         archive = ["git", "archive", "--format=tar", "-o", str(made.share / "tree.tar"), "HEAD"]
