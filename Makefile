@@ -1,7 +1,7 @@
 .PHONY: help demo test long check fix fuzz model audit lock package machines machines-netns golden bpf bench bench-start bench-moves bench-failover balance chaos setup setup-test
 
 RUNS := netbase nftables python3-nftables python3-venv iproute2 util-linux
-TESTS := $(RUNS) chromium conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime pacemaker corosync pacemaker-cli-utils resource-agents prometheus
+TESTS := $(RUNS) chromium conntrack nginx-light nsd bind9-dnsutils tshark nmap curl procps iputils-ping netsniff-ng etcd-server openssl systemd faketime pacemaker corosync pacemaker-cli-utils resource-agents libxml2-utils prometheus
 PACKS := lintian man-db scdoc
 MACHINES := $(TESTS) qemu-system-x86 qemu-utils mmdebstrap e2fsprogs dpkg-dev
 BPF := clang-14 llvm-14

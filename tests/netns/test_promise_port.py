@@ -102,11 +102,11 @@ def test_a_port_that_is_taken_is_said_and_used_once_it_is_free(
     lab = lab_up(hosts=2)
     other = lab.popen("web1", [sys.executable, "-c", TAKE])
     until(lambda: shell(lab, "web1", "ss -lunH sport = :5520"), what="another program")
-    with agents(lab, tmp_path, "web2"):
+    with agents(lab, tmp_path, "web2") as cast:
         said = checked(lab, "web1")
         assert "FAIL  UDP port 5520 at 192.0.2.1 can't be had: Address already in use" in said
         assert "fix: end what has it (ss -lunp sport = :5520)" in said
-    with agents(lab, tmp_path, *lab.hosts) as cast:
+        cast.start("web1")
         until(partial(cast.says, "web1", "WARNING: UDP port 5520 at 192.0.2.1"), what="its word")
         other.kill()
         other.wait()
