@@ -38,6 +38,7 @@ def test_what_nobody_serves_waits_for_nobody(lab_up: LabUp, tmp_path: Path) -> N
     began = time.monotonic()
     with serving(lab, tmp_path, settle=LONG_S) as cast:
         until(lambda: sum(cast.owned()) == 256, what="a new cluster")
+        until(lambda: "web2" in cast.named_by("web1"), what="web1 to name its heir")
         for host in lab.hosts:
             cast.running[host].kill()
             cast.running[host].wait()
@@ -63,6 +64,7 @@ def test_a_cable_that_flaps_moves_little(lab_up: LabUp, tmp_path: Path) -> None:
 
         def pull(number: int) -> None:
             shell(lab, "segment", "ip link set web2 down")
+            until(partial(cast.says, "web2", "can't serve: eth0", number), what="its absence")
             until(lambda: cast.owned() == [256, 0], what="web2 to give all away")
             shell(lab, "segment", "ip link set web2 up")
             until(partial(cast.says, "web2", "no longer: ", number), what="the cable to be in")
