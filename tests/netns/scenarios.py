@@ -101,9 +101,9 @@ def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float, pace: str 
     shell(lab, "router", _SENT)
     rebalancer = [sys.executable, str(PROGRAMS / "rebalancer.py"), str(times), ranges(moving)]
     drops = full_queues(lab)
-    # It ends where a queue is full and refuses a frame (ENOBUFS): begun again.
-    words = ["setsid", "sh", "-c", f"while :; do trafgen -i {file} -o eth0 -q {pace}; done"]
-    flow = lab.popen("router", words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words, said = ["setsid", "trafgen", "-i", str(file), "-o", "eth0", "-q"], where / "trafgen.log"
+    with said.open("w") as log:
+        flow = lab.popen("router", [*words, *pace.split()], stdout=log, stderr=log)
     until(lambda: sent(lab) > 1000, what="the traffic")
     began, first = time.monotonic(), sent(lab)
     movers = [
@@ -112,7 +112,7 @@ def quiet_buckets(lab: Lab, where: Path, *, times: int, pause: float, pace: str 
     both = [pair for mover in movers for pair in json.loads(mover.communicate()[0])]
     milliseconds, kernel = zip(*both, strict=True)
     rate = (sent(lab) - first) / (time.monotonic() - began)
-    assert flow.poll() is None, "the traffic ended before the moves"
+    assert flow.poll() is None, f"the traffic ended before the moves: {said.read_text()[-500:]}"
     os.killpg(flow.pid, signal.SIGKILL)  # it forked: one process a CPU
     flow.wait()
     total = sent(lab)

@@ -31,25 +31,13 @@ SCHEMA = json.loads(
 )
 
 
-def glimpse(lab: Lab, host: str) -> dict[str, Any]:
+def seen(lab: Lab, host: str) -> dict[str, Any]:
     """Return a host's snapshot; empty if it is none any more, or not yet."""
     done = lab.run(host, ["cat", FILE])
     try:
         return snapshot.loaded(done.stdout.encode(), clock.boottime())
     except SnapshotError:
         return {}
-
-
-def seen(lab: Lab, host: str) -> dict[str, Any]:
-    """Return a host's snapshot as soon as there is one."""
-    found: dict[str, Any] = {}
-
-    def is_there() -> bool:
-        found.update(glimpse(lab, host))
-        return bool(found)
-
-    until(is_there, what=f"{host}'s snapshot")
-    return found
 
 
 def kinds(cast: Agents, host: str) -> list[str]:
@@ -81,7 +69,7 @@ def test_a_snapshot_is_fresh_or_none(lab_up: LabUp, tmp_path: Path) -> None:
             lambda: seen(lab, "web1")["cluster"]["hosts"]["web2"]["state"] == "silent",
             what="web2 to be silent",
         )
-        until(lambda: not glimpse(lab, "web2"), what="web2's snapshot to be none")
+        until(lambda: not seen(lab, "web2"), what="web2's snapshot to be none")
 
         cast.running["web1"].terminate()
         cast.running["web1"].wait()
@@ -179,7 +167,7 @@ def test_a_host_without_an_agent_is_seen(lab_up: LabUp, tmp_path: Path) -> None:
         told = [one["kind"] for one in seen(lab, "web1")["events"]]
         assert told == ["applied", "gave", "applied"]
         shell(lab, "web1", "vipnft down")
-        until(lambda: not glimpse(lab, "web1"), what="no snapshot of nothing")
+        until(lambda: not seen(lab, "web1"), what="no snapshot of nothing")
 
         with serving(lab, tmp_path, hosts=("web1",)):
             until(lambda: seen(lab, "web1").get("agent"), what="the agent's to stay")

@@ -107,6 +107,7 @@ def test_a_port_that_is_taken_is_said_and_used_once_it_is_free(
         assert "FAIL  UDP port 5520 at 192.0.2.1 can't be had: Address already in use" in said
         assert "fix: end what has it (ss -lunp sport = :5520)" in said
         cast.start("web1")
+        until(partial(cast.says, "web1", "buckets here"), what="web1 to serve all the same")
         until(partial(cast.says, "web1", "WARNING: UDP port 5520 at 192.0.2.1"), what="its word")
         other.kill()
         other.wait()
