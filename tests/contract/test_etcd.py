@@ -83,13 +83,8 @@ def served(**web: Any) -> Iterator[_Server]:
         (404, b"no such page", StoreRefused),
         (200, b"{}", StoreCorrupt),
         (502, b"proxy: bad", StoreUnknown),
-        (503, b'{"error": "etcdserver: request timed out", "code": 14}', StoreUnknown),
-        (503, b'{"error": "etcdserver: leader changed", "code": 14}', StoreUnknown),
-        (503, b'{"error": "etcdserver: no leader", "code": 14}', StoreUnreachable),
-        (500, b'{"error": "something new", "code": 2}', StoreUnknown),
-        (429, b'{"error": "etcdserver: mvcc: database space exceeded", "code": 8}', StoreRefused),
-        (400, b'{"error": "etcdserver: too many operations", "code": 3}', StoreRefused),
-        (401, b'{"error": "etcdserver: invalid auth token", "code": 16}', StoreRefused),
+        (401, b'{"message": "Unauthorized", "code": 401, "kind": "Status"}', StoreUnknown),
+        (404, b'{"message": "no such page", "code": 404, "kind": "Status"}', StoreRefused),
     ],
 )
 def test_answers_of_all_kinds(
@@ -98,6 +93,33 @@ def test_answers_of_all_kinds(
     with served(status=status, body=body) as web, pytest.raises(error) as raised:
         opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT_S)
     assert raised.value.fix
+
+
+@pytest.mark.parametrize("said_in", ["error", "message", "both"])
+@pytest.mark.parametrize(
+    ("status", "words", "code", "error"),
+    [
+        (503, "etcdserver: request timed out", 14, StoreUnknown),
+        (503, "etcdserver: leader changed", 14, StoreUnknown),
+        (503, "etcdserver: no leader", 14, StoreUnreachable),
+        (500, "something new", 2, StoreUnknown),
+        (429, "etcdserver: mvcc: database space exceeded", 8, StoreRefused),
+        (400, "etcdserver: too many operations", 3, StoreRefused),
+        (400, "etcdserver: user name is empty", 3, StoreRefused),
+        (401, "etcdserver: invalid auth token", 16, StoreRefused),
+    ],
+)
+def test_what_etcd_refuses_is_read_in_either_form(
+    opened: Opener, status: int, words: str, code: int, error: type[StoreError], said_in: str
+) -> None:
+    """etcd 3.4.23 gives both, the 3.5.16 of Debian 13 `message` alone."""
+    keys = ["error", "message"] if said_in == "both" else [said_in]
+    body = json.dumps({"code": code} | dict.fromkeys(keys, words)).encode()
+    with served(status=status, body=body) as web, pytest.raises(error) as raised:
+        opened(web.url).transact({}, {"k": b"x"}, timeout=WAIT_S)
+    assert raised.value.fix
+    assert "no etcd is there" not in str(raised.value)
+    assert ("wants a user" in str(raised.value)) is (code == 16 or "user name" in words)
 
 
 def test_an_answer_without_an_end_is_not_read_to_it(opened: Opener) -> None:

@@ -202,6 +202,7 @@ _ANSWERS = [
     },
     {"error": "etcdserver: mvcc: database space exceeded", "code": 8},
     {"error": "etcdserver: invalid auth token", "code": 16},
+    {"message": "etcdserver: user name is empty", "code": 3},
 ]
 _MESSAGE = Message(
     kind=Frame.HEARD, cluster="dns", host="a", run="ab12", listen=3, nonces={Frame.LISTEN: "n"}

@@ -290,7 +290,7 @@ def write_right(etcd: Etcd, kind: str) -> None:
     begin, end = b64("/vipnft/"), b64("/vipnft0")
     etcd.ask("auth/role/revoke", role="vips", key=begin, range_end=end)
     perm = {"permType": kind, "key": begin, "range_end": end}
-    assert "error" not in etcd.ask("auth/role/grant", name="vips", perm=perm)
+    assert "code" not in etcd.ask("auth/role/grant", name="vips", perm=perm)
 
 
 REFUSALS: dict[str, tuple[Callable[[Etcd], None], Callable[[Etcd], None]]] = {

@@ -24,15 +24,15 @@ from vipnft.model import StoreLoss
 
 def change_password(password: str, etcd: Etcd) -> None:
     """With it go all tokens that were given for the old one."""
-    assert "error" not in etcd.ask("auth/user/changepw", name="vip", password=password)
+    assert "code" not in etcd.ask("auth/user/changepw", name="vip", password=password)
 
 
 def take_role(etcd: Etcd) -> None:
-    assert "error" not in etcd.ask("auth/user/revoke", name="vip", role="vips")
+    assert "code" not in etcd.ask("auth/user/revoke", name="vip", role="vips")
 
 
 def give_role(etcd: Etcd) -> None:
-    assert "error" not in etcd.ask("auth/user/grant", user="vip", role="vips")
+    assert "code" not in etcd.ask("auth/user/grant", user="vip", role="vips")
 
 
 REFUSED = REFUSALS | {

@@ -304,8 +304,11 @@ def _said(reply: Reply) -> Exception:
     text = " ".join(reply.body[:_FAULT_BYTES].decode(errors="replace").split())
     try:
         fault = json.loads(text)
-        words, code = str(fault["error"]), int(fault["code"])
+        # etcd 3.4.23 has `error` and `message`, the 3.5.16 of Debian 13 `message` alone.
+        words, code = str(fault["error" if "error" in fault else "message"]), int(fault["code"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return _not_as_etcd(text, reply.reason)
+    if code not in _GRPC:
         return _not_as_etcd(text, reply.reason)
     words = words.removeprefix("etcdserver: ")
     fix = next((fix for part, fix in _FIXES.items() if part in words), "")
@@ -327,6 +330,7 @@ def _not_as_etcd(text: str, reason: str) -> Exception:
     return Lost(f"it answers {reason!r}")
 
 
+_GRPC = range(1, 17)
 _UNAUTHENTICATED = 16
 _NEVER_DONE = {3, 5, 7, 8, 9, 11, 12}
 """gRPC codes of requests that were refused before they were done: invalid argument, not found,
