@@ -24,6 +24,9 @@ VIP, VIP6 = "192.0.2.100", "2001:db8::100"
 HUB_AND_SWITCH = (Mode.HUB, Mode.SWITCH)
 PACE = float(os.environ.get("VIPNFT_TESTS_PACE", "1"))
 """How many times longer agents' times are here: an emulated machine gives it."""
+FLOOD = "" if PACE == 1 else "--rate 1000000pps"
+"""trafgen's words for as fast as can be: with a rate it has no ring, which a slow machine can't
+flush in time (EAGAIN; that ends it)."""
 
 
 def sampled(cases: Iterable[object], *always: object) -> list[Any]:

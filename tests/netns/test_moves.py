@@ -14,7 +14,16 @@ import pytest
 
 from tests.netns import scenarios
 from tests.netns.conftest import LabUp
-from tests.netns.support import HUB_AND_SWITCH, VIP, apply_all, configure, nginx, shell, until
+from tests.netns.support import (
+    FLOOD,
+    HUB_AND_SWITCH,
+    VIP,
+    apply_all,
+    configure,
+    nginx,
+    shell,
+    until,
+)
 from vipnft.buckets.phases import owners_of
 from vipnft.config import reader
 from vipnft.lab.capture import Wire
@@ -25,7 +34,7 @@ from vipnft.model import Mode, Protocol, Service
 def test_other_buckets_never_notice(lab_up: LabUp, tmp_path: Path) -> None:
     lab = lab_up(hosts=2)
     apply_all(lab)
-    found = scenarios.quiet_buckets(lab, tmp_path, times=40, pause=0.02)
+    found = scenarios.quiet_buckets(lab, tmp_path, times=40, pause=0.02, pace=FLOOD)
     assert found["rebalances"] == 80
     # A full CPU queue, which may be another test's doing, drops before any rule sees a frame.
     assert 0 <= found["lost or twice"] <= found["backlog drops"]

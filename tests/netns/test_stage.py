@@ -16,6 +16,7 @@ from tests.netns import scenarios
 from tests.netns.conftest import LabUp
 from tests.netns.packets import IPV4, ROUTER, send, udp
 from tests.netns.support import (
+    FLOOD,
     LISTEN,
     PROGRAMS,
     VIP,
@@ -155,7 +156,7 @@ def test_a_killed_apply_leaves_a_stage_that_drops_nothing_of_ours(lab_up: LabUp)
 def test_other_buckets_never_notice(lab_up: LabUp, tmp_path: Path) -> None:
     lab = staged(lab_up(hosts=2))
     apply_all(lab)
-    found = scenarios.quiet_buckets(lab, tmp_path, times=40, pause=0.02)
+    found = scenarios.quiet_buckets(lab, tmp_path, times=40, pause=0.02, pace=FLOOD)
     assert found["rebalances"] == 80
     # A full CPU queue, which may be another test's doing, drops before any rule sees a frame.
     assert 0 <= found["lost or twice"] <= found["backlog drops"]
