@@ -13,11 +13,12 @@ from collections.abc import Callable
 from tests.chaos.faults import Fault, attempted, drawn
 from tests.chaos.judge import NEVER_BACK_S, Done
 from tests.chaos.scene import Scene
+from tests.netns.support import PACE
 
 _PAUSE_S = 1.6  # between two faults, as a mean
 _MOST = 5  # faults at once
 _STORM_S = 120.0  # between two times of calm
-_WHOLE_S = 60.0  # in which the cluster must be whole again
+_WHOLE_S = 60.0 * PACE  # in which the cluster must be whole again
 
 
 class Storm:

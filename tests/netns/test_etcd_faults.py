@@ -64,8 +64,8 @@ class Etcd:
                 "--unsafe-no-fsync",  # it is killed, and no machine with it
                 *self.more,
             ]  # fmt: skip
-            null = subprocess.DEVNULL
-            self.running[n] = self.lab.popen("router", words, stdout=null, stderr=null)
+            with self._log(n).open("a") as log:
+                self.running[n] = self.lab.popen("router", words, stdout=log, stderr=log)
         for n in numbers:
             until(partial(self._healthy, n), what="etcd")
 
@@ -82,7 +82,12 @@ class Etcd:
         answer: dict[str, Any] = json.loads(said)
         return answer
 
+    def _log(self, number: int) -> Path:
+        return self.home / f"etcd{number}.log"
+
     def _healthy(self, number: int) -> bool:
+        said = self._log(number).read_text(errors="replace")[-2000:]
+        assert self.running[number].poll() is None, f"etcd ended: {said}"
         url = f"http://{HOME}:{2379 + 100 * number}/health"
         return '"true"' in self.lab.run("router", ["curl", "-sm1", url]).stdout
 
