@@ -36,9 +36,11 @@ class Agents:
     env: dict[str, str] = field(default_factory=dict)
     words: tuple[str, ...] = ()
 
-    def start(self, host: str, *more: str) -> None:
+    def start(self, host: str, *more: str, before: Sequence[str] = ()) -> None:
+        """Start a host's agent, with more options; `before` is what becomes it, by exec."""
         with (self.home / f"{host}.log").open("a") as log:
             words = [
+                *before,
                 "vipnft",
                 "agent",
                 f"--{self.lab.mode}",

@@ -265,3 +265,38 @@ def test_who_is_told_to_begin_anew_and_to_stop_stops(
                 agent.send_signal(number)
         assert agent.wait(300) == 0
         assert cast.says("web1", "gave everything away")
+
+
+_TOLD = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+os.kill(os.getpid(), signal.SIGTERM)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""As a life hands on to the next that it was told to stop."""
+
+
+@pytest.mark.parametrize("hindered", ["", "store", "interface"])
+def test_who_is_told_to_stop_before_it_serves_leaves_nothing(
+    lab_up: LabUp, tmp_path: Path, hindered: str
+) -> None:
+    """A reload and a stop one after the other; what the former life left is this one's to give."""
+    lab = lab_up(hosts=2)
+    before = snapshot(lab, "web1")
+    with serving(lab, tmp_path) as cast, contextlib.ExitStack() as stack:
+        assert snapshot(lab, "web1") != before
+        agent = cast.running["web1"]
+        agent.kill()
+        agent.wait()
+        if hindered == "store":
+            file = stack.enter_context(contextlib.closing(sqlite3.connect(tmp_path / "store.db")))
+            file.execute("BEGIN EXCLUSIVE")
+        elif hindered == "interface":
+            shell(lab, "segment", "ip link set web1 down")
+        cast.start("web1", before=[sys.executable, "-c", _TOLD])
+        assert cast.running["web1"].wait(300) == 0
+        assert cast.says("web1", "gave everything away")
+        if not hindered:
+            assert cast.owned() == [256]
+        shell(lab, "segment", "ip link set web1 up")
+        until(lambda: snapshot(lab, "web1") == before, seconds=60, what="the host as it was")

@@ -63,6 +63,12 @@ class Dataplane:
         """Whether `up` has been done."""
         return self._applied is not None
 
+    @property
+    def is_left(self) -> bool:
+        """Whether an earlier life of this host's agent left something here."""
+        former = record.load()
+        return former is not None and former.leased
+
     def up(self) -> None:
         """Put everything in place, silent and with no bucket; UsageError if it can't be."""
         with locks.locked(), locks.uninterrupted():

@@ -5,6 +5,7 @@ Rule 2: whatever ends the loop, the host is silent afterwards.
 Rule 3: one line in the log for each change, with its reason.
 """
 
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -160,6 +161,7 @@ class _Loop:
         )
         self._part = Adopt(None, orders.host)
         self._ready = self._renewing = False
+        self._told = math.inf  # when it was told to stop
 
     def owners(self) -> Owners:
         """Return whose each bucket is, as the kernel here has it; none where nobody knows."""
@@ -168,7 +170,7 @@ class _Loop:
     def run(self, incarnation: str, former: frozenset[str]) -> End:
         o = self._orders
         if ended := self._ended_before():
-            return ended
+            return self._end(ended)
         self._exchange.look(self._plane.addresses())  # all that are there, once the store is
         params = Params(
             o.host,
@@ -185,19 +187,30 @@ class _Loop:
         )
         life = Life(params, self._wish(due=True)).live()
         result: Any = None
-        while self._plane.is_up or not self._signals.stop:
-            away = self._exchange.renewal.away(time.monotonic())
-            if self._signals.stop and away > _STOP_GRACE_S:
-                self._orders.log(
-                    "told to stop, and the store does not answer: nothing can be given away"
-                )
-                return self._end(End.STOPPED)
+        while not self._stops_at_once(time.monotonic()):
             try:
                 effect = life.send(result)
             except StopIteration as end:
                 return self._end(end.value)
             result = self._perform(effect)
-        return End.STOPPED  # before anything was there to give away
+        return self._end(End.STOPPED)
+
+    def _stops_at_once(self, now: float) -> bool:
+        """Tell whether to stop though nothing was given away: nothing is here, or nobody takes
+        it. What an earlier life left is there to be given away, too."""
+        if not self._signals.stop:
+            return False
+        if not (self._plane.is_up or self._plane.is_left):
+            return True
+        self._told = min(self._told, now)
+        if self._exchange.renewal.away(now) > _STOP_GRACE_S:
+            why = "the store does not answer"
+        elif not self._plane.is_up and now - self._told > _STOP_GRACE_S:
+            why = "this life has not begun"
+        else:
+            return False
+        self._orders.log(f"told to stop, and {why}: nothing can be given away")
+        return True
 
     def _ended_before(self) -> End | None:
         """Wait until this machine can be the host and the store answers; say why it ended if a
@@ -227,9 +240,10 @@ class _Loop:
     def _end(self, why: End) -> End:
         if why is End.STOPPED:
             systemd.stopping()
-            for note in self._plane.down():
-                self._orders.log(note)
-            self._orders.log("gave everything away; this host is as it was")
+            if self._plane.is_up or self._plane.is_left:
+                for note in self._plane.down():
+                    self._orders.log(note)
+                self._orders.log("gave everything away; this host is as it was")
         return why
 
     def _perform(self, effect: Effect) -> Any:
