@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BASE = "systemd systemd-sysv udev dbus kmod linux-image-amd64 qemu-guest-agent"
-ETCD = "etcd-server"
+ETCD = "etcd-server, etcd-client"
 _SIZE = "6G"
 REPOSITORY = "/srv/apt"
 """Where apt finds what the package needs, in the machine."""
