@@ -17,6 +17,7 @@ _SERVER = "192.0.2.11"
 _STORE = re.compile("^store = .*", re.MULTILINE)
 _FILE = _STORE.sub('password_file = "etcd-password"', CLUSTER)
 _PASSWORD = "/etc/vipnft/etcd-password"
+_NEW = "a-word-that-no-log-has\n"
 _EDITED = "/etc/systemd/system/vipnft-agent.service.d"
 _SAYS = "journalctl -b -u vipnft-agent -o cat | grep -q '{}'"
 
@@ -36,7 +37,7 @@ def _etcd(machines: Bed) -> Iterator[None]:
     first.run("apt-get install -y etcd-server; systemctl stop etcd", timeout=1800)
     first.write(steps.FILE, _STORE.sub(f'store = "etcd://{_SERVER}"', CLUSTER))
     first.run(
-        f"vipnft store-setup {_SERVER} > /etc/default/etcd; rm -rf /var/lib/etcd/machines; "
+        f"set -e; vipnft store-setup {_SERVER} > /etc/default/etcd; rm -rf /var/lib/etcd/machines; "
         "systemctl enable --now etcd"
     )
     machines.each(lambda m: m.write(steps.FILE, _FILE))
@@ -62,7 +63,8 @@ def test_agents_have_a_user_each(machines: Bed, seen: Seen) -> None:
     steps.agents(machines)
     etcd = f"export ETCDCTL_ENDPOINTS={_SERVER}:2379 ETCDCTL_USER=root:toor\n"
     first.run(f"{etcd}{_ENABLE}".replace("add root", "add root --interactive=false"), given="toor")
-    assert first.ended(f"ETCDCTL_ENDPOINTS={_SERVER}:2379 etcdctl get /").returncode
+    stranger = first.ended(f"ETCDCTL_ENDPOINTS={_SERVER}:2379 etcdctl get /")
+    assert "user name is empty" in stranger.stderr
     third.run("systemctl stop vipnft-agent", timeout=600)
     steps.settle(machines, ("m1", "m2"))  # who takes what it had writes the table
     steps.agents(machines)
@@ -70,8 +72,8 @@ def test_agents_have_a_user_each(machines: Bed, seen: Seen) -> None:
     by_hand = f"CREDENTIALS_DIRECTORY=/etc/vipnft VIPNFT_STORE=etcd://{first.name}@{_SERVER}"
     assert first.run(f"{by_hand} vipnft status --cluster").count(" serving ") == 3
 
-    second.write(_PASSWORD, "another\n")
-    first.run(f"{etcd}etcdctl user passwd {second.name} --interactive=false", given="another\n")
+    second.write(_PASSWORD, _NEW)
+    first.run(f"{etcd}etcdctl user passwd {second.name} --interactive=false", given=_NEW)
     second.until(_SAYS.format("invalid user ID or password"), seconds=300)
     steps.answered_once(machines)  # by the others' promises
     second.run("systemctl restart vipnft-agent", timeout=600)

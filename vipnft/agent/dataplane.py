@@ -64,9 +64,9 @@ class Dataplane:
         return self._applied is not None
 
     @property
-    def is_left(self) -> bool:
-        """Whether an earlier life of this host's agent left something here."""
-        former = record.load()
+    def is_any_here(self) -> bool:
+        """Whether anything of this host's agent is here: of this life, or left by one before."""
+        former = self._applied or record.load()
         return former is not None and former.leased
 
     def up(self) -> None:

@@ -200,7 +200,7 @@ class _Loop:
         it. What an earlier life left is there to be given away, too."""
         if not self._signals.stop:
             return False
-        if not (self._plane.is_up or self._plane.is_left):
+        if not self._plane.is_any_here:
             return True
         self._told = min(self._told, now)
         if self._exchange.renewal.away(now) > _STOP_GRACE_S:
@@ -240,7 +240,7 @@ class _Loop:
     def _end(self, why: End) -> End:
         if why is End.STOPPED:
             systemd.stopping()
-            if self._plane.is_up or self._plane.is_left:
+            if self._plane.is_any_here:
                 for note in self._plane.down():
                     self._orders.log(note)
                 self._orders.log("gave everything away; this host is as it was")
