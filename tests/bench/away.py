@@ -121,7 +121,8 @@ def _folder(where: Path, what: str) -> Path:
 
 def _judged(heard: Heard) -> str:
     asked = sum(map(len, heard.answers.values()))
-    return f"{heard.lost()} unanswered of {asked + heard.lost():,}, {heard.double} answered twice"
+    lost = sum(len(run) for runs in heard.lost().values() for run in runs)
+    return f"{lost} unanswered of {asked + lost:,}, {heard.double} answered twice"
 
 
 def _last_before(heard: Heard, client: str, then: float) -> float:

@@ -15,10 +15,10 @@ from pathlib import Path
 from tests.chaos.judge import Done, Judge, Verdict
 from tests.chaos.scene import Scene, played
 from tests.chaos.traffic import asking
-from tests.netns.support import until
+from tests.netns.support import PACE, until
 
-LEASE_S = 4.0
-EVERY_S = 0.25
+LEASE_S = 4.0 * PACE
+EVERY_S = 0.25 * PACE
 _LIVED = 12
 """Beats after which an agent that gives buckets to the dead has done so: it waits for three."""
 

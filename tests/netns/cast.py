@@ -139,16 +139,17 @@ class Heard:
         times = self.answers[client]
         return max(b - a for a, b in itertools.pairwise(times))
 
-    def lost(self, *clients: str) -> int:
-        """Return how many questions were not answered, of these clients or of all, before each
-        one's last answer."""
-        missing = 0
-        for file in (self.files[client] for client in clients or self.files):
-            answered = {
-                int(n) for n in re.findall(r"bytes from .* icmp_seq=(\d+)", file.read_text())
-            }
-            missing += len(set(range(1, max(answered))) - answered)
-        return missing
+    def lost(self, *clients: str) -> dict[str, list[range]]:
+        """Return the runs of numbers whose questions were not answered, of these clients or of all,
+        before each one's last answer."""
+        found = {}
+        for client in clients or self.files:
+            text = self.files[client].read_text()
+            answered = {int(n) for n in re.findall(r"bytes from .* icmp_seq=(\d+)", text)}
+            ends = itertools.pairwise([0, *sorted(answered)])
+            if runs := [range(a + 1, b) for a, b in ends if b > a + 1]:
+                found[client] = runs
+        return found
 
     def gaps(self) -> list[float]:
         return sorted(self.gap(client) for client in self.answers)

@@ -62,7 +62,7 @@ def test_a_store_that_refuses_is_as_one_that_is_away(
         with watching(), pinging(lab, tmp_path, two_each(cast)) as heard:
             outage(cast, heard, partial(refuse, etcd), partial(give, etcd))
         once(heard)
-        assert heard.lost() == 0
+        assert heard.lost() == {}
         for host in lab.hosts:
             said = cast.log(host).splitlines()[before[host] :]
             told = [line for line in said if "late" not in line]
