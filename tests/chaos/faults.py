@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from tests.chaos.judge import TAIL_S
 from tests.chaos.scene import Scene
 from tests.netns.support import shell, until
 
@@ -42,7 +43,7 @@ class Fault:
     begin: Callable[[], object]
     end: Callable[[], object]
     store: bool = False
-    tail: float = 0.5
+    tail: float = TAIL_S
     apart: bool = False
 
 
@@ -196,7 +197,7 @@ def link_cut(scene: Scene, draw: random.Random) -> Fault:
     host, kind = _host(scene, draw), draw.choice([*LINKS])
     begin, end = (partial(shell, scene.lab, "segment", s.format(host)) for s in LINKS[kind])
     holds = frozenset({f"link {host}"})
-    return Fault(kind, (host,), holds, draw.uniform(0.2, 6), begin, end, tail=2.0)
+    return Fault(kind, (host,), holds, draw.uniform(0.2, 6), begin, end, tail=4 * TAIL_S)
 
 
 def hosts_cut(scene: Scene, draw: random.Random) -> Fault:

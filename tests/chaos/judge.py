@@ -16,16 +16,20 @@ from dataclasses import dataclass, field
 
 from tests.chaos.scene import Seen
 from tests.chaos.traffic import Ledger, Question
+from tests.netns.support import PACE
 from vipnft.lab import plan
 from vipnft.model import StoreLoss
 
-NEVER_BACK_S = 30.0
+# On a machine that is so many times slower, what takes an agent its time does too.
+NEVER_BACK_S = 30.0 * PACE
 """For how long after a fault a host may take to beat again, in seconds."""
-_AROUND_S = 1.0  # the onlooker may see a table so much later than hosts do
-_MOVE_S = 0.75  # around the moment at which a table was seen that moves a bucket
+TAIL_S = 0.5 * PACE
+"""For how long a host that beats again may not serve yet, in seconds."""
+_AROUND_S = 1.0 * PACE  # the onlooker may see a table so much later than hosts do
+_MOVE_S = 0.75 * PACE  # around the moment at which a table was seen that moves a bucket
 _BEATS = 15  # of another host meanwhile: three leases; with fewer the store was away
 _NEAR_S = 4.0
-_GIVEN_S = 3.0  # for how long before a table is seen its writer may have begun to give
+_GIVEN_S = 3.0 * PACE  # for how long before a table is seen its writer may have begun to give
 
 
 Window = tuple[str, frozenset[str], float, float]
@@ -41,7 +45,7 @@ class Done:
     begin: float
     end: float
     store: bool = False
-    tail: float = 0.5
+    tail: float = TAIL_S
     apart: bool = False
 
 
@@ -164,14 +168,14 @@ class Judge:
                 continue
             for fault in away:
                 if fault.begin - _GIVEN_S < at < fault.end + _GIVEN_S:
-                    until = self._back(host, max(at, fault.end)) + 0.5
-                    yield f"a move cut short: {fault.kind}", frozenset({host}), at - 0.5, until
+                    until = self._back(host, max(at, fault.end)) + TAIL_S
+                    yield f"a move cut short: {fault.kind}", frozenset({host}), at - TAIL_S, until
 
     def _starved(self) -> Iterator[Window]:
         for host, begin, until in self._seen.starved:
             whose = frozenset({host} if host else self._hosts)
             back = self._back(host, until) if host else until + self._lease
-            yield "no processor for a process", whose, begin, back + 0.5
+            yield "no processor for a process", whose, begin, back + TAIL_S
 
     def _moved(self) -> dict[int, list[float]]:
         """Return when each bucket changed hands."""
@@ -194,7 +198,7 @@ class Judge:
             for at in moves:
                 for fault in away:
                     if fault.begin - _GIVEN_S < at < fault.end + _GIVEN_S:
-                        until = self._back(owners[at][bucket], max(at, fault.end)) + 0.5
+                        until = self._back(owners[at][bucket], max(at, fault.end)) + TAIL_S
                         found.setdefault(bucket, []).append((at, until))
         return found
 
