@@ -16,7 +16,7 @@ from functools import partial
 
 from tests.chaos.judge import TAIL_S
 from tests.chaos.scene import Scene
-from tests.netns.support import shell, until
+from tests.netns.support import PACE, shell, until
 
 CUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "both ways": (("input", "sport"), ("output", "dport")),
@@ -25,7 +25,7 @@ CUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
 }
 
 
-_ENDS_S = 90.0
+ENDS_S = 90.0 * PACE
 """In which an agent that is told to stop must end: what is half open in its drains does."""
 
 
@@ -120,7 +120,7 @@ def agent_ended(scene: Scene, draw: random.Random) -> Fault:
 
     def end() -> None:
         try:
-            code = scene.cast.running[host].wait(_ENDS_S)
+            code = scene.cast.running[host].wait(ENDS_S)
         except subprocess.TimeoutExpired:
             scene.cast.running[host].kill()
             code = scene.cast.running[host].wait()

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from tests.chaos.faults import Fault, attempted, drawn
+from tests.chaos.faults import ENDS_S, Fault, attempted, drawn
 from tests.chaos.judge import NEVER_BACK_S, Done
 from tests.chaos.scene import Scene
 from tests.netns.support import PACE
@@ -91,7 +91,7 @@ class Storm:
     def _calm(self) -> None:
         """Let all faults end, and wait until every host has its share again."""
         for thread in self._running:
-            thread.join(NEVER_BACK_S + 90)
+            thread.join(NEVER_BACK_S + ENDS_S)
         scene, hosts = self._scene, self._scene.lab.hosts
         end = time.monotonic() + _WHOLE_S
         share = scene.lab.cluster.buckets // len(hosts)
